@@ -1,0 +1,29 @@
+"""Reference implementation of variational inference with the gamma family.
+
+Everything public is loaded on first use: importing the package itself is cheap.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOME = {"Gamma": "gamma", "PoissonGamma": "poisson_gamma", "Adam": "adam", "fit": "optimize"}
+_MODULES = ("adam", "datasets", "exact_elbo", "gamma", "gamma_grad", "gradients", "optimize",
+            "plots", "poisson_gamma", "special")
+
+__all__ = ["__version__", *_HOME, *_MODULES]
+
+
+def __getattr__(name: str):
+    if name in _HOME:
+        value = getattr(import_module(f"vi_ref.{_HOME[name]}"), name)
+    elif name in _MODULES:
+        value = import_module(f"vi_ref.{name}")
+    else:
+        raise AttributeError(f"module 'vi_ref' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted(__all__)
