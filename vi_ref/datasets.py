@@ -28,7 +28,7 @@ def digit(target: int = 0) -> NDArray[np.int64]:
     ValueError
         If there is no such digit.
     """
-    from sklearn.datasets import load_digits     # slow to import
+    from sklearn.datasets import load_digits  # slow to import
 
     if _validate.whole("target", target, 0) > 9:
         raise ValueError(f"target must be a digit from 0 to 9, got {target}")

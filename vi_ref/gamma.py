@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammainc, gammaincc, gammainccinv, gammaincinv, xlogy
+from scipy.special import gammainc, gammainccinv, gammaincinv, xlogy
 
 from vi_ref._validate import between, generator, positive, real, require, whole
 from vi_ref.special import (
@@ -77,7 +77,7 @@ class Gamma:
 
     @property
     def mean_log(self) -> Array:
-        """E[log theta] = psi(shape) - log rate, to 4e-16 of 1 + \\|log mean\\| + 1/shape."""
+        """E[log theta] = psi(shape) - log rate, to 4e-16 of 1 + abs(log mean) + 1/shape."""
         return np.log(self.mean) + digamma_minus_log_ufunc(self.shape)
 
     def entropy(self) -> Array:
@@ -85,7 +85,7 @@ class Gamma:
 
         Written with Stirling's formula taken out of both log Gamma and psi, which
         leaves the normal distribution's entropy and small corrections; the plain
-        form cancels to 1e-10 at shape 1e5, this one is good to 1e-15 of 1 + 1/shape + \\|result\\|.
+        form cancels to 1e-10 at shape 1e5, this one is good to 1e-15 of 1 + 1/shape + abs(result).
         """
         normal = 0.5 * np.log(2 * np.pi * self.shape) - np.log(self.rate)
         return normal + stirling_error_ufunc(self.shape) + (1 - self.shape) * digamma_minus_log_ufunc(self.shape)
@@ -97,7 +97,7 @@ class Gamma:
 
         With x = log(theta / mean) it is log(shape / 2 pi)/2 - stirling_error(shape)
         - shape (e^x - 1 - x), which stays accurate at large shapes: off by at most
-        a few eps of 1 + sqrt(shape) \\|log theta\\| where theta is within a few sd of the mean.
+        a few eps of 1 + sqrt(shape) abs(log theta) where theta is within a few sd of the mean.
 
         Parameters
         ----------
@@ -113,7 +113,9 @@ class Gamma:
         return self.shape - self.rate * np.exp(log_theta)
 
     def log_prob(self, theta: ArrayLike) -> Array:
-        """Log density of theta with respect to theta; -inf, finite or inf at theta = 0 as shape is above, at or below 1.
+        """Log density of theta with respect to theta.
+
+        At theta = 0 it is -inf, log rate or inf as the shape is above, at or below 1.
 
         Raises
         ------
@@ -157,11 +159,11 @@ class Gamma:
     # -- samples ---------------------------------------------------------------------------------
 
     def sample_log(self, n_samples: int, rng: np.random.Generator) -> Array:
-        """Draws of log theta, shape (n_samples, \\*shape); finite even where theta underflows."""
+        """Draws of log theta, shape (n_samples, ...); finite even where theta underflows."""
         return sample_log_standard(self.shape, n_samples, rng) - np.log(self.rate)
 
     def sample(self, n_samples: int, rng: np.random.Generator) -> Array:
-        """Draws of theta, shape (n_samples, \\*shape); use `sample_log` where shapes are small."""
+        """Draws of theta, shape (n_samples, ...); use `sample_log` where shapes are small."""
         return np.exp(self.sample_log(n_samples, rng))
 
     # -- geometry --------------------------------------------------------------------------------
@@ -171,7 +173,7 @@ class Gamma:
         return self.shape - 1, -self.rate
 
     def kl(self, other: "Gamma") -> Array:
-        """KL(self \\|\\| other) in nats, elementwise, accurate however close the two are.
+        """KL(self || other) in nats, elementwise, accurate however close the two are.
 
         With self = Gamma(alpha, beta), other = Gamma(A, B) and r = alpha B / (beta A) it is
 
@@ -189,7 +191,7 @@ class Gamma:
 
 
 def sample_log_standard(shape: Array, n_samples: int, rng: np.random.Generator) -> Array:
-    """Draws of log z, z ~ Gamma(shape, 1), shape (n_samples, \\*shape.shape).
+    """Draws of log z, z ~ Gamma(shape, 1), shape (n_samples, ...).
 
     At shapes up to 1, z = z' U^(1/shape) with z' ~ Gamma(shape + 1, 1) and U uniform
     (Marsaglia & Tsang 2000, section 6): log z = log z' + log(U)/shape cannot

@@ -13,7 +13,7 @@ d log z / dshape = (dz/dshape) / z, which also exists where z itself underflows.
 ======================  =======================================  ============
 regime                  where                                    function
 ======================  =======================================  ============
-large shape             shape >= 32 and \\|log(z/shape)\\| <= 0.7    `_expansion`
+large shape             shape >= 32 and abs(log(z/shape)) <= 0.7    `_expansion`
 left                    otherwise, log z <= psi(shape + 1)       `_series`
 right                   otherwise                                `_continued_fraction`
 ======================  =======================================  ============
@@ -94,8 +94,7 @@ _COEFFICIENTS = expansion_coefficients(orders=10, degree=22)
 def _expansion(shape, x):
     """Large shapes: sum_k g_k(x) / shape^k over z = shape e^x.
 
-    The nearest poles of every g_k lie at x = 2 pi i, and \|g_k\| < 0.02 from
-    k = 2 on: what the shortened sums leave out is below 1e-17.
+    The sum ends where shape^-k < e^-36, far enough since abs(g_k) < 0.02 from k = 2 on.
     """
     orders = min(_COEFFICIENTS.shape[0], 1 + int(36.0 / math.log(shape)))
     g, reciprocal = 0.0, 1.0 / shape
@@ -263,7 +262,7 @@ def dp_dshape(shape: ArrayLike, z: ArrayLike) -> NDArray[np.float64]:
     """dP(shape, z)/dshape, the derivative of the regularised lower incomplete gamma function.
 
     It is -p dz/dshape, so it carries the condition number of the density p: the
-    relative error grows with \|log(z p)\|.
+    relative error grows with abs(log(z p)).
 
     Parameters
     ----------
@@ -275,7 +274,7 @@ def dp_dshape(shape: ArrayLike, z: ArrayLike) -> NDArray[np.float64]:
     Returns
     -------
     ndarray
-        Not positive; off by at most 4e-15 + 4 eps (1 + \|log(z p)\|), relative.
+        Not positive; off by at most 4e-15 + 4 eps (1 + abs(log(z p))), relative.
 
     Raises
     ------

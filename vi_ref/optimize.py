@@ -139,7 +139,8 @@ def fit(
     ValueError
         For a bad argument, before any work starts.
     FloatingPointError
-        If a gradient is not finite; it names the step, the column and q there.
+        If a gradient is not finite, or a step leaves the positive numbers; it names the
+        step, the column and q there.
 
     Examples
     --------
@@ -170,7 +171,7 @@ def fit(
         if t >= n_steps - average * n_steps:
             n_averaged += 1
             mean_u += (u - mean_u) / n_averaged
-        q = chart.q(u)
+        q = _at(chart, u, t)
         if (t + 1) % keep_every == 0 or t + 1 == n_steps:
             kept.append((t + 1, q))
         progress.show(t + 1, estimated.elbo)
@@ -196,6 +197,14 @@ def _stop_if_not_finite(estimated: Any, q: Gamma, t: int) -> None:
         raise FloatingPointError(
             f"gradient not finite at step {t + 1}, column {d}, where q has shape {q.shape[d]:.6g} and rate "
             f"{q.rate[d]:.6g}: (log shape, log rate) = ({estimated.log_shape[d]}, {estimated.log_rate[d]})")
+
+
+def _at(chart: type[Rate] | type[Mean], u: Array, t: int) -> Gamma:
+    try:
+        with np.errstate(over="ignore"):
+            return chart.q(u)
+    except ValueError as error:
+        raise FloatingPointError(f"step {t + 1} is too long: {error}") from None
 
 
 class _Progress:

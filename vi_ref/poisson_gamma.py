@@ -46,7 +46,7 @@ class PoissonGamma:
     >>> model.posterior.shape, model.posterior.rate
     (array([10.,  3.]), array([3., 3.]))
     >>> model.log_evidence.round(6)
-    np.float64(-7.397256)
+    np.float64(-7.366236)
     """
 
     def __init__(self, prior: Gamma, counts: ArrayLike):
@@ -143,6 +143,6 @@ class PoissonGamma:
         >>> model.predictive().pmf(0).round(4)
         array([0.0563, 0.4219])
         """
-        from scipy.stats import nbinom       # slow to import, and few need it
+        from scipy.stats import nbinom  # slow to import, and few need it
 
         return nbinom(self.posterior.shape, self.posterior.rate / (self.posterior.rate + 1))

@@ -9,7 +9,7 @@ to at least 10, all its terms of one sign, and there the asymptotic series (DLMF
 =============================  ========================  ==================
 function                       domain tested             worst error
 =============================  ========================  ==================
-`digamma`                      1e-8 ... 1e10             4e-16 of max(1, \\|psi\\|)
+`digamma`                      1e-8 ... 1e10             4e-16 of max(1, abs(psi))
 `digamma_minus_log`            1e-8 ... 1e10             2e-15 relative
 `trigamma_minus_reciprocal`    1e-8 ... 1e10             2e-15 relative
 `stirling_error`               1 ... 1e10                2e-15 relative

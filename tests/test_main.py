@@ -1,0 +1,161 @@
+"""The command line: what it writes, how it judges, how it refuses."""
+
+import json
+
+import numpy as np
+import pytest
+
+from vi_ref import PoissonGamma, datasets
+from vi_ref.__main__ import LIMITS, SETTINGS, judge, main, parser
+
+QUICK = ["--steps", "3", "--n-samples", "2"]
+
+
+def test_the_default_settings_are_the_issue_of_record():
+    """The tutorial's: full gradient, rate coordinates, constant 0.2; ours: mean, cosine, beta2 0.995."""
+    common = {"learning_rate": 0.2, "n_samples": 128, "steps": 5000}
+    assert SETTINGS["tutorial"] == common | {
+        "gradient": "reparameterized", "coordinates": "rate", "schedule": "constant", "beta2": 0.999}
+    for name in ("reparameterized", "sticking_the_landing"):
+        assert SETTINGS[name] == common | {
+            "gradient": name, "coordinates": "mean", "schedule": "cosine", "beta2": 0.995}
+
+
+def test_result_and_pictures_are_written(tmp_path, capsys):
+    assert main([*QUICK, "--out", str(tmp_path)]) == 0
+    assert "reported, not judged" in capsys.readouterr().out
+    result = json.loads((tmp_path / "result.json").read_text())
+    model = PoissonGamma(datasets.picture_prior(datasets.ring()), datasets.digit(0))
+    assert result["posterior"] == {"shape": model.posterior.shape.tolist(), "rate": model.posterior.rate.tolist()}
+    assert result["prior"]["shape"] == model.prior.shape.tolist()
+    assert list(result["fits"]) == list(SETTINGS)
+    for fit in result["fits"].values():
+        assert len(fit["q"]["shape"]) == 64
+        assert fit["settings"]["steps"] == 3
+        assert fit["cross_check"]["shape"]["max"] > 0.1          # three steps do not reach the posterior
+    assert result["seed"] == 0 and "numpy" in result["versions"] and result["passed"] is None
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "convergence.png", "generated.png", "posterior.png", "prior.png", "result.json"]
+
+
+def test_judge_fails_a_fit_beyond_its_limit():
+    part = {"max": 0.0, "median": 0.0}
+    good = {name: dict.fromkeys(("shape", "rate", "mean", "sd"), part) for name in LIMITS}
+    assert judge(good)[0]
+    for name, limit in LIMITS.items():
+        for where in ("shape", "rate", "mean", "sd"):
+            bad = good | {name: good[name] | {where: {"max": 1.01 * limit, "median": 0.0}}}
+            passed, line = judge(bad)
+            assert not passed and f"{name} BEYOND" in line
+
+
+def test_a_judged_run_that_misses_exits_with_1(tmp_path, monkeypatch):
+    short = {name: settings | {"steps": 2, "n_samples": 2} for name, settings in SETTINGS.items()}
+    monkeypatch.setattr("vi_ref.__main__.SETTINGS", short)
+    assert main(["--out", str(tmp_path)]) == 1
+    assert json.loads((tmp_path / "result.json").read_text())["passed"] is False
+
+
+@pytest.mark.parametrize("header", ["", "visits,defects\n"])
+def test_own_counts_from_csv(tmp_path, header):
+    table = tmp_path / "table.csv"
+    table.write_text(header + "3,0\n5,1\n")
+    out = tmp_path / "out"
+    assert main(["fit", "--counts", str(table), "--prior-shape", "2", "--gradient", "exact", "--steps", "2000",
+                 "--out", str(out)]) == 0
+    result = json.loads((out / "result.json").read_text())
+    assert list(result["fits"]) == ["exact"]
+    assert result["posterior"] == {"shape": [10.0, 3.0], "rate": [3.0, 3.0]}
+    assert result["fits"]["exact"]["cross_check"]["shape"]["max"] < 1e-9
+
+
+def test_own_counts_and_prior_from_npy(tmp_path):
+    np.save(tmp_path / "table.npy", np.array([[3, 0, 1], [5, 1, 1]]))
+    (tmp_path / "shape.csv").write_text("1,2,3\n")
+    assert main([*QUICK, "--counts", str(tmp_path / "table.npy"), "--prior-shape", str(tmp_path / "shape.csv"),
+                 "--prior-rate", "4", "--out", str(tmp_path / "out")]) == 0
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["prior"] == {"shape": [1.0, 2.0, 3.0], "rate": [4.0, 4.0, 4.0]}
+
+
+BAD_TABLES = {
+    "ragged": ("1,2\n3\n", "number of columns changed"),
+    "words": ("1,2\n3,many\n", "many"),
+    "empty": ("", "at least one of each"),
+    "header only": ("a,b\n", "at least one of each"),
+    "negative": ("1,2\n3,-4\n", "non-negative whole numbers, got -4.0 at index (1, 1)"),
+    "fraction": ("1,2.5\n", "non-negative whole numbers, got 2.5 at index (0, 1)"),
+    "nan": ("1,nan\n", "non-negative whole numbers, got nan at index (0, 1)"),
+    "infinite": ("1,inf\n", "non-negative whole numbers, got inf at index (0, 1)"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TABLES)
+def test_bad_tables_are_refused_in_one_line(tmp_path, capsys, name):
+    content, reason = BAD_TABLES[name]
+    (tmp_path / "table.csv").write_text(content)
+    refused(["--counts", str(tmp_path / "table.csv"), "--out", str(tmp_path / "out")], reason, capsys)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("arguments", "reason"), [
+    (["--steps", "0"], "--steps must be a whole number of at least 1, got 0"),
+    (["--n-samples", "0"], "--n-samples must be a whole number of at least 1, got 0"),
+    (["--n-samples", "many"], "--n-samples"),
+    (["--learning-rate", "-1"], "--learning-rate must be in (0, inf), got -1.0"),
+    (["--learning-rate", "nan"], "--learning-rate must be in (0, inf), got nan"),
+    (["--gradient", "magic"], "--gradient must be one of reparameterized, sticking_the_landing, exact, got 'magic'"),
+    (["--schedule", "magic"], "--schedule must be one of constant, cosine"),
+    (["--coordinates", "magic"], "--coordinates must be one of rate, mean"),
+    (["--seed", "-1"], "--seed must be a whole number of at least 0, got -1"),
+    (["--digit", "10"], "from 0 to 9, got 10"),
+    (["--digit", "-1"], "at least 0, got -1"),
+    (["--digit", "1", "--counts", "x.csv"], "exclude each other"),
+    (["--counts", "missing.csv"], "missing.csv"),
+    (["--counts", "table.xls"], "must end in .csv or .npy"),
+    (["--prior-shape", "0"], "--prior-shape must be positive and finite, got 0.0"),
+    (["--prior-rate", "-2"], "--prior-rate must be positive and finite, got -2.0"),
+    (["--prior-rate", "nan"], "--prior-rate must be positive and finite, got nan"),
+    (["--prior-rate", "missing.npy"], "missing.npy"),
+    (["--frobnicate"], "--frobnicate"),
+])
+def test_bad_options_are_refused_in_one_line(tmp_path, capsys, monkeypatch, arguments, reason):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table.xls").write_text("1,2\n")
+    refused(arguments, reason, capsys)
+    assert [p.name for p in tmp_path.iterdir()] == ["table.xls"]
+
+
+def test_the_tutorials_prior_with_zeros_names_its_first_pixel(tmp_path, capsys):
+    picture = 2 * datasets.ring()
+    picture[[5, 9]] = 0
+    np.save(tmp_path / "a.npy", picture)
+    refused(["--prior-shape", str(tmp_path / "a.npy")], "--prior-shape must be positive and finite, got 0.0 at index 5",
+            capsys)
+
+
+def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    refused([*QUICK, "--out", str(tmp_path / "file" / "out")], "--out must be a folder that can be written", capsys)
+
+
+def test_a_fit_that_leaves_the_positive_numbers_is_reported_in_one_line(tmp_path, capsys):
+    refused([*QUICK, "--learning-rate", "1e6", "--out", str(tmp_path)], "step 1 is too long", capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_explains_each_option():
+    for action in parser()._actions:
+        assert action.help and "\n" not in action.help
+
+
+def refused(arguments, reason, capsys):
+    """Exit code 2, one line on stderr, no traceback."""
+    try:
+        code = main(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    stderr = capsys.readouterr().err
+    assert code == 2
+    assert reason in stderr
+    assert stderr.count("\n") == 1 and stderr.endswith("\n")

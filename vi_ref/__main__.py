@@ -1,0 +1,261 @@
+"""The command line: ``python -m vi_ref`` fits the digit zero and holds it against the exact posterior."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vi_ref import __version__, _validate, datasets, exact_elbo
+from vi_ref.adam import Adam
+from vi_ref.gamma import Gamma
+from vi_ref.gradients import NAMES
+from vi_ref.optimize import COORDINATES, SCHEDULES, Fit, fit
+from vi_ref.poisson_gamma import PoissonGamma
+
+_TUTORIAL = {"gradient": "reparameterized", "coordinates": "rate", "schedule": "constant",
+             "learning_rate": 0.2, "beta2": 0.999, "n_samples": 128, "steps": 5000}
+_OURS = _TUTORIAL | {"coordinates": "mean", "schedule": "cosine", "beta2": 0.995}
+
+#: The three fits of the default run, by name.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "tutorial": _TUTORIAL,
+    "reparameterized": _OURS,
+    "sticking_the_landing": _OURS | {"gradient": "sticking_the_landing"},
+}
+#: With default settings the command fails when a worst relative error exceeds these.
+LIMITS = {"reparameterized": 5e-2, "sticking_the_landing": 1e-9}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"vi_ref: {message}\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``python -m vi_ref fit``."""
+    p = _Parser(prog="python -m vi_ref fit", description=(
+        "Fit the Poisson-gamma model by variational inference with hand-derived gradients, and hold the result "
+        "against the exact posterior. Without options: the digit zero, three ways."))
+    p.add_argument("--digit", type=int, metavar="N", help="the digit to fit, 0 to 9 (default 0)")
+    p.add_argument("--counts", type=Path, metavar="FILE", help="your own counts, .csv or .npy; rows are observations")
+    p.add_argument("--prior-shape", metavar="A", help="prior shape: a number, or a .csv or .npy file with one a column "
+                   "(default: twice the drawn ring for digits, 1 for --counts)")
+    p.add_argument("--prior-rate", metavar="B", help="prior rate, likewise (default: 2 for digits, 1 for --counts)")
+    p.add_argument("--gradient", metavar="NAME", help=f"fit once, with this gradient: {', '.join(NAMES)}")
+    p.add_argument("--n-samples", type=int, metavar="S", help="Monte Carlo samples a step (default 128)")
+    p.add_argument("--steps", type=int, metavar="T", help="steps of the optimiser (default 5000)")
+    p.add_argument("--learning-rate", type=float, metavar="R", help="Adam's highest learning rate (default 0.2)")
+    p.add_argument("--schedule", metavar="NAME", help=f"learning rate over the steps: {', '.join(SCHEDULES)}")
+    p.add_argument("--coordinates", metavar="NAME", help="the optimiser moves log shape and log rate, or log shape "
+                   f"and log mean: {', '.join(COORDINATES)}")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random numbers (default 0)")
+    p.add_argument("--out", type=Path, default=Path("results"), metavar="DIR",
+                   help="folder for pictures and result.json (default results)")
+    p.add_argument("--version", action="version", version=__version__)
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; 0 if all is well, 1 if the fit misses its limits, 2 for bad input."""
+    argv = sys.argv[1:] if argv is None else argv
+    options = parser().parse_args(argv[1:] if argv[:1] == ["fit"] else argv)
+    try:
+        settings = chosen_settings(options)
+        model, counts = chosen_model(options)
+        seed = _validate.whole("--seed", options.seed, 0)
+        _writable(options.out)
+    except (ValueError, OSError) as error:
+        return _refuse(error)
+    judged = all(value is None for name, value in vars(options).items() if name not in ("seed", "out")) and seed == 0
+
+    m, d = model.n_observations, model.totals.size
+    print(f"{m} observations of {d} counts; prior Gamma(shape {_range(model.prior.shape)}, "
+          f"rate {_range(model.prior.rate)}); seed {seed}")
+    try:
+        fit(model, model.prior, n_samples=1, n_steps=1, rng=np.random.default_rng(0))     # compiles, untimed
+        fits, seconds = {}, {}
+        for name, chosen in settings.items():
+            began = time.perf_counter()
+            fits[name] = run(model, chosen, seed)
+            seconds[name] = (time.perf_counter() - began) / chosen["steps"]
+    except FloatingPointError as error:
+        return _refuse(error)
+    checks = {name: exact_elbo.cross_check(model, result.q) for name, result in fits.items()}
+    print(table(checks, seconds))
+    passed, verdict = judge(checks) if judged else (True, "settings differ from the default: reported, not judged")
+    try:
+        _write(options.out, _pictures(model, counts, fits, seed), {
+            "prior": _lists(model.prior),
+            "posterior": _lists(model.posterior),
+            "fits": {name: {"q": _lists(fits[name].q), "settings": settings[name], "cross_check": checks[name],
+                            "seconds_per_step": seconds[name]} for name in fits},
+            "judged": judged,
+            "passed": passed if judged else None,
+            "seed": seed,
+            "versions": {"vi_ref": __version__, "python": platform.python_version(),
+                         **{name: version(name) for name in ("numpy", "scipy", "numba", "scikit-learn", "matplotlib")}},
+        })
+    except OSError as error:
+        return _refuse(error)
+    print(verdict)
+    print(f"pictures and result.json are in {options.out}")
+    return 0 if passed else 1
+
+
+def run(model: PoissonGamma, settings: Mapping[str, Any], seed: int) -> Fit:
+    """One fit from the prior with the settings of one entry of `SETTINGS`."""
+    adam = Adam(settings["learning_rate"], beta2=settings["beta2"])
+    return fit(model, model.prior, gradient=settings["gradient"], n_samples=settings["n_samples"],
+               n_steps=settings["steps"], rng=np.random.default_rng(seed), optimizer=adam,
+               schedule=settings["schedule"], coordinates=settings["coordinates"])
+
+
+def chosen_settings(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The fits that the options ask for, their settings checked."""
+    checks = {"n_samples": lambda v: _validate.whole("--n-samples", v, 1),
+              "steps": lambda v: _validate.whole("--steps", v, 1),
+              "learning_rate": lambda v: _validate.between("--learning-rate", v, 0, np.inf),
+              "schedule": lambda v: _validate.one_of("--schedule", v, tuple(SCHEDULES)),
+              "coordinates": lambda v: _validate.one_of("--coordinates", v, tuple(COORDINATES))}
+    given = {name: check(getattr(options, name)) for name, check in checks.items()
+             if getattr(options, name) is not None}
+    if options.gradient is None:
+        return {name: settings | given for name, settings in SETTINGS.items()}
+    name = _validate.one_of("--gradient", options.gradient, NAMES)
+    return {name: _OURS | {"gradient": name} | given}
+
+
+def chosen_model(options: argparse.Namespace) -> tuple[PoissonGamma, np.ndarray]:
+    """The model that the options ask for, and its counts."""
+    if options.counts is not None and options.digit is not None:
+        raise ValueError("--digit and --counts exclude each other")
+    if options.counts is not None:
+        counts, default = read_table(options.counts), Gamma(1.0, 1.0)
+    else:
+        counts, default = datasets.digit(options.digit or 0), datasets.picture_prior(datasets.ring())
+    d = np.shape(counts)[-1]
+    shape = default.shape if options.prior_shape is None else _prior("--prior-shape", options.prior_shape, d)
+    rate = default.rate if options.prior_rate is None else _prior("--prior-rate", options.prior_rate, d)
+    return PoissonGamma(Gamma(shape, rate), counts), counts
+
+
+def read_table(path: Path) -> np.ndarray:
+    """A table of numbers from a .csv file, with or without a line of column names, or a .npy file."""
+    try:
+        if path.suffix == ".npy":
+            return np.load(path, allow_pickle=False)
+        if path.suffix != ".csv":
+            raise ValueError("must end in .csv or .npy")
+        with open(path, encoding="utf-8-sig") as file:
+            named = not any(_is_number(field) for field in file.readline().split(","))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)              # an empty file is refused as a table
+            return np.loadtxt(path, delimiter=",", ndmin=2, skiprows=int(named), encoding="utf-8-sig", comments=None)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def judge(checks: Mapping[str, Mapping[str, Any]]) -> tuple[bool, str]:
+    """Whether the default run's fits are within `LIMITS`, and a line that says so."""
+    lines, passed = [], True
+    for name, limit in LIMITS.items():
+        worst = max(checks[name][part]["max"] for part in ("shape", "rate", "mean", "sd"))
+        passed &= worst <= limit
+        lines.append(f"{name} {'within' if worst <= limit else 'BEYOND'} its limit of {limit:g} (worst {worst:.1e})")
+    return passed, "; ".join(lines)
+
+
+def table(checks: Mapping[str, Mapping[str, Any]], seconds: Mapping[str, float] | None = None) -> str:
+    """The cross-check of each fit, a column a fit."""
+    rows = [("against the exact posterior", list(checks))]
+    for part in ("shape", "rate", "mean", "sd"):
+        for which in ("max", "median"):
+            rows.append((f"{part}, {which} relative error", [f"{c[part][which]:.1e}" for c in checks.values()]))
+    rows.append(("KL(q || posterior), nats", [f"{c['kl']:.1e}" for c in checks.values()]))
+    rows.append(("log evidence - ELBO, nats", [f"{c['evidence_gap']:.1e}" for c in checks.values()]))
+    rows.append(("  its rounding, at most", [f"{c['evidence_gap_rounding']:.1e}" for c in checks.values()]))
+    if seconds is not None:
+        rows.append(("milliseconds a step", [f"{1e3 * s:.2f}" for s in seconds.values()]))
+    widths = [max(len(name), 9) for name in checks]
+    return "\n".join(f"{label:<29}" + "".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+                     for label, cells in rows)
+
+
+def _pictures(model: PoissonGamma, counts: np.ndarray, fits: Mapping[str, Fit], seed: int) -> dict[str, Any]:
+    from vi_ref import plots  # matplotlib is slow to import, and bad input should be refused at once
+
+    best = fits[list(fits)[-1]]
+    d = model.totals.size
+    image = d == np.prod(datasets.IMAGE)
+    figures = {"convergence.png": plots.parameter_error(model, fits),
+               "posterior.png": plots.posterior_check(model, best.q, (4, 20) if image else (0, d - 1))}
+    if image:
+        figures["prior.png"] = plots.drawn_prior(model.prior)
+        figures["generated.png"] = plots.generated(best.q, counts, np.random.default_rng(seed))
+    return figures
+
+
+def _write(out: Path, figures: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    """All files or none: they are made in a folder beside, then moved into place."""
+    from vi_ref.plots import save
+
+    with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as folder:
+        for name, figure in figures.items():
+            save(figure, os.path.join(folder, name))
+        Path(folder, "result.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        for name in (*figures, "result.json"):
+            os.replace(os.path.join(folder, name), out / name)
+
+
+def _writable(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise ValueError(f"--out must be a folder that can be written, got {out}: {error.strerror}") from None
+
+
+def _prior(option: str, text: str, d: int) -> np.ndarray:
+    if _is_number(text):
+        return np.full(d, _validate.positive(option, float(text)))
+    values = _validate.positive(option, np.ravel(read_table(Path(text))))
+    if values.size != d:
+        raise ValueError(f"{option} must hold one number a column, {d}, got {values.size}")
+    return values
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _range(values: np.ndarray) -> str:
+    low, high = values.min(), values.max()
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def _lists(q: Gamma) -> dict[str, list[float]]:
+    return {"shape": q.shape.tolist(), "rate": q.rate.tolist()}
+
+
+def _refuse(error: Exception) -> int:
+    print(f"vi_ref: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
