@@ -26,6 +26,20 @@ _ASYMPTOTIC_FROM = 10.0
 
 
 @njit(cache=True, error_model="numpy")
+def split_log(x: float) -> tuple[float, float]:
+    """log x for x > 0 as high + low, good to 1e-16 absolute however large it is.
+
+    With x = m 2^k and m near 1, high = k log 2 is exact, for its log 2 has 32 trailing zero
+    bits, and low holds log m and the rest of k log 2. So a difference of logarithms
+    ``(log_z - high) - low`` keeps the digits that ``log_z - log(x)`` rounds away.
+    """
+    m, k = math.frexp(x)
+    if m < 0.7071067811865476:
+        m, k = 2.0 * m, k - 1
+    return k * 6.93147180369123816490e-01, k * 1.90821492927058770002e-10 + math.log(m)
+
+
+@njit(cache=True, error_model="numpy")
 def _digamma_tail(x):
     """psi(x) - log x for x >= 10: DLMF 5.11.2, -1/(2x) - sum B_2k / (2k x^2k)."""
     w = 1.0 / (x * x)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vi_ref.gamma import Gamma, sample_log_standard
-from vi_ref.gamma_grad import dlogz_dshape
+from vi_ref.gamma_grad_fast import dlogz_dshape
 
 Array = NDArray[np.float64]
 
