@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vi_ref import Adam, PoissonGamma, datasets, fit, plots
+from vi_ref import Adam, PoissonGamma, datasets, exact_elbo, fit, plots
 
 model = PoissonGamma(datasets.picture_prior(datasets.ring()), datasets.digit(0))
 settings = {"gradient": "reparameterized", "coordinates": "rate", "schedule": "constant", "optimizer": Adam(0.2)}
@@ -20,4 +20,7 @@ for label, change in changes.items():
     settings |= change
     fits[label] = fit(model, model.prior, rng=np.random.default_rng(0), **settings)
 figure = plots.parameter_error(model, fits)
+finals = {label: exact_elbo.cross_check(model, result.q) for label, result in fits.items()}
+lines = [f"{label:<26}{max(check['shape']['max'], check['rate']['max']):.1e}" for label, check in finals.items()]
+Path(__file__).with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 plots.save(figure, Path(__file__).with_suffix(".png"))

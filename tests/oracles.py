@@ -67,6 +67,11 @@ def kl(alpha, beta, A, B):
             + A * mp.log(beta / B) + alpha * (B / beta - 1))
 
 
+def kls(q, p):
+    """`kl` of each of the pairs in two one-dimensional `Gamma`."""
+    return [kl(*numbers) for numbers in zip(q.shape, q.rate, p.shape, p.rate, strict=True)]
+
+
 def derivative(function, x, h=1e-20):
     """A central difference at 60 digits: it leaves h^2 = 1e-40 of the third derivative and 1e-60 / h of the value."""
     with mp.workdps(60):

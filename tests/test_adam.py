@@ -164,6 +164,12 @@ def test_the_ends_of_the_intervals_are_outside(bad):
     assert Adam(beta1=0.0, beta2=0.0).beta1 == 0.0
 
 
+def test_a_gradient_of_another_shape_is_refused():
+    adam = Adam()
+    with pytest.raises(ValueError, match=r"gradient must have the parameters' shape \(1,\), got \(3,\)"):
+        adam.update(np.zeros(1), np.zeros(3), adam.init(np.zeros(1)))
+
+
 if __name__ == "__main__":
     import torch
 

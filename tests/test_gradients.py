@@ -23,16 +23,17 @@ class Joint:
 
 
 def over_the_noise(estimator, model, q, monkeypatch):
-    """E[estimate] with one sample, as the integral over u = P(shape, e^x), that is over the density of x = log z dx.
+    """E[estimate] with one sample, and E|estimate|: integrals over u = P(shape, z) in (0, 1).
 
-    The trapezoidal rule on the whole line: with step h it leaves e^(-pi^2/h), as the density is analytic
-    for |Im x| < pi/2 and its modulus integrable there, and less than e^-70 where h shape^(1/2) <= 1/2 as the
-    density narrows. What lies outside the ends is below 1e-20, also times x^2 and e^2x.
+    In x = log z, where du is the density of x times dx, and by the trapezoidal rule: with step h it leaves
+    e^(-pi^2/h), as the density is analytic and integrable for |Im x| < pi/2, and e^(-2 pi^2 / (h^2 shape)) where
+    the density is as narrow as a normal one; both below e^-49. What is left out at the ends, where the density
+    is below e^-60, comes to less than 1e-20, also times x^2 or e^2x.
     """
     shape = q.shape[0]
     h = min(0.2, 0.5 / np.sqrt(shape))
     x = np.log(shape) + np.arange(-60 / shape - 30 * h, 5 + 10 / np.sqrt(shape), h)
-    log_density = shape * (x - np.log(shape)) - np.exp(x) + shape + (shape * np.log(shape) - shape - gammaln(shape))
+    log_density = shape * x - np.exp(x) - gammaln(shape)
     x, weight = x[log_density > -60], h * np.exp(log_density[log_density > -60])
     values = []
     for node in x:
@@ -43,8 +44,8 @@ def over_the_noise(estimator, model, q, monkeypatch):
     return weight @ values, weight @ np.abs(values)
 
 
-# The weights carry the rounding of shape log shape, gammaln and so on: 2400 * 1e-16 at shape 400, a relative 5e-13,
-# on integrands whose absolute values integrate to `size`; 1e-10 of it leaves room for 200 times that.
+# The weights carry the rounding of shape x, e^x and gammaln, up to 2400 * 2e-16 at shape 400, hence 5e-13 of `size`,
+# E|estimate|, which is no more than twice the gradient here. Seen: 1.2e-13; asked for, 1e-10.
 @PATHWISE
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("constant", [0.0, 1e3])
@@ -55,7 +56,7 @@ def test_mean_over_the_noise_is_the_exact_gradient(estimator, shape, constant, m
     mean, size = over_the_noise(estimator, shifted, q, monkeypatch)
     truth = np.hstack([exact_elbo.value(model, q) + constant, *exact_elbo.gradient(model, q)])
     assert np.all(np.abs(mean - truth) <= 1e-10 * size)
-    assert np.all(size <= 3e3 * np.maximum(1, np.abs(truth)))              # the bound above says something
+    assert np.all(size <= 2 * np.abs(truth))
 
 
 @PATHWISE

@@ -116,7 +116,8 @@ def test_averaging_is_the_mean_of_the_last_iterates_in_the_coordinates(coordinat
 
 
 def test_trace():
-    result, trace = (r := run(n_steps=10, keep_every=4)), r.trace
+    result = run(n_steps=10, keep_every=4)
+    trace = result.trace
     assert trace.elbo.shape == trace.gradient_norm.shape == (10,) and trace.shape.shape == trace.rate.shape == (4, 3)
     np.testing.assert_array_equal(trace.step, [0, 4, 8, 10])
     np.testing.assert_array_equal([trace.shape[0], trace.rate[0]], [MODEL.prior.shape, MODEL.prior.rate])
@@ -244,3 +245,21 @@ def test_a_model_without_a_closed_form_lands_on_the_best_gamma():
     # q stays apart from the posterior, so its gradient keeps some noise. 3e-3 is ten such sd.
     q = run(LogNormalRate(), Gamma([1.0], [1.0]), n_steps=1000, n_samples=128, average=0.5).q
     np.testing.assert_allclose(np.log([q.shape[0], q.rate[0]]), best.x, atol=3e-3)
+
+
+def test_a_start_that_does_not_fit_the_model_is_refused():
+    model = PoissonGamma(Gamma(2.0, 1.0), [[3], [5]])
+    with pytest.raises(ValueError, match=r"the model's 1 columns, got shape \(128, 2\)"):
+        fit(model, Gamma([1.0, 1.0], 1.0), rng=np.random.default_rng(0))
+
+
+def test_an_elbo_that_is_not_finite_stops_the_fit():
+    class Model:
+        def log_joint(self, log_theta):
+            return np.full(len(log_theta), np.nan)
+
+        def grad_log_joint(self, log_theta):
+            return 1 - np.exp(log_theta)
+
+    with pytest.raises(FloatingPointError, match="ELBO not finite at step 1"):
+        fit(Model(), Gamma([1.0], 1.0), rng=np.random.default_rng(0))

@@ -89,7 +89,14 @@ class Adam:
         -------
         params, state
             New ones; the arguments are left as they are.
+
+        Raises
+        ------
+        ValueError
+            If the gradient's shape is not that of the parameters.
         """
+        if np.shape(gradient) != np.shape(params):
+            raise ValueError(f"gradient must have the parameters' shape {np.shape(params)}, got {np.shape(gradient)}")
         t = state.step + 1
         m = self.beta1 * state.m + (1 - self.beta1) * gradient
         v = self.beta2 * state.v + (1 - self.beta2) * gradient**2

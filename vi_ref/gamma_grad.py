@@ -157,13 +157,30 @@ def _ratio(shape, z, log_z, x):
 
 
 @njit(cache=True, error_model="numpy")
+def _deviance(shape, z, x):
+    """shape log(shape / z) + z - shape, with x = log(z / shape); by its series where z is close (Loader 2000).
+
+    With v = (shape - z) / (shape + z) it is (shape - z) v + 2 shape v (v^2/3 + v^4/5 + ...).
+    """
+    v = (shape - z) / (shape + z)
+    if not abs(v) < 0.5:
+        return z - shape - shape * x
+    total, power, n = (shape - z) * v, 2.0 * shape * v, 1.0
+    while True:
+        power *= v * v
+        n += 2.0
+        before = total
+        total += power / n
+        if total == before:
+            return total
+
+
+@njit(cache=True, error_model="numpy")
 def _log_zp(shape, z, log_z, x):
     """log(z p(z; shape)) by Stirling's form and the deviance (Loader 2000), plainly below shape 1."""
     if shape < 1.0:
         return shape * log_z - z - math.lgamma(shape)
-    delta = (z - shape) / shape
-    deviance = delta - math.log1p(delta) if abs(x) < 1.0 else delta - x
-    return 0.5 * (math.log(shape / _TWO_PI)) - stirling_error(shape) - shape * deviance
+    return 0.5 * math.log(shape / _TWO_PI) - stirling_error(shape) - _deviance(shape, z, x)
 
 
 @njit(cache=True, error_model="numpy")

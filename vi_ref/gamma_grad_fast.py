@@ -22,6 +22,7 @@ the same function: ``tests/test_gamma_grad_fast.py`` fails where this one is off
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -248,7 +249,7 @@ def dz_dshape(shape: ArrayLike, z: ArrayLike, n_threads: int | None = None) -> A
     Examples
     --------
     >>> dz_dshape(2.0, [0.5, 1.0, 4.0]).round(9)
-    array([0.60027974, 0.84240656, 1.57613093])
+    array([0.49802672, 0.75077869, 1.50597395])
     """
     z = real("z", z)
     if z.size and z.min() < 0:                           # one pass; NaN compares false
@@ -283,7 +284,7 @@ def dlogz_dshape(shape: ArrayLike, log_z: ArrayLike, n_threads: int | None = Non
     Examples
     --------
     >>> dlogz_dshape(2.0, np.log([0.5, 1.0, 4.0])).round(9)
-    array([1.20055948, 0.84240656, 0.39403273])
+    array([0.99605344, 0.75077869, 0.37649349])
     """
     log_z = real("log_z", log_z)
     return _spread(shape, None, log_z, n_threads)
@@ -320,7 +321,7 @@ def _divide(shape: Array, rows: Array, in_log: bool, out: Array, workers: int) -
 
     by_row = shape.size >= workers
     edges = np.linspace(0, shape.size if by_row else rows.shape[1], max(workers, 1) + 1).astype(int)
-    cuts = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    cuts = [slice(a, b) for a, b in pairwise(edges)]
     parts = [(cut, slice(None)) if by_row else (slice(None), cut) for cut in cuts]
     if len(parts) == 1:
         work(parts[0])

@@ -75,7 +75,7 @@ class Trace:
 
     elbo: Array            #: (n_steps,) estimate of the ELBO
     gradient_norm: Array   #: (n_steps,) Euclidean norm of the estimated gradient in (log shape, log rate)
-    step: NDArray[np.int64]  #: (K,) the steps at which q was kept; the last is n_steps
+    step: NDArray[np.int64]  #: (K,) the steps after which q was kept, not averaged; the last is n_steps
     shape: Array           #: (K, D) q.shape then
     rate: Array            #: (K, D) q.rate then
 
@@ -139,8 +139,8 @@ def fit(
     ValueError
         For a bad argument, before any work starts.
     FloatingPointError
-        If a gradient is not finite, or a step leaves the positive numbers; it names the
-        step, the column and q there.
+        If a gradient or ELBO is not finite, or a step leaves the positive numbers; it names
+        the step, the column and q there.
 
     Examples
     --------
@@ -197,6 +197,8 @@ def _stop_if_not_finite(estimated: Any, q: Gamma, t: int) -> None:
         raise FloatingPointError(
             f"gradient not finite at step {t + 1}, column {d}, where q has shape {q.shape[d]:.6g} and rate "
             f"{q.rate[d]:.6g}: (log shape, log rate) = ({estimated.log_shape[d]}, {estimated.log_rate[d]})")
+    if not np.isfinite(estimated.elbo):
+        raise FloatingPointError(f"ELBO not finite at step {t + 1}: {estimated.elbo}")
 
 
 def _at(chart: type[Rate] | type[Mean], u: Array, t: int) -> Gamma:

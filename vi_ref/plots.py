@@ -218,9 +218,10 @@ def parameter_error(model: PoissonGamma, fits: Mapping[str, Fit]) -> Figure:
         colors, dashes = (GREY, ORANGE, RED, GREEN, BLUE), ("-", "--", "-.", (0, (1, 1)), "-")
         for (label, fit), color, dash in zip(fits.items(), colors, dashes, strict=False):
             error = np.maximum(np.abs(fit.trace.shape / exact.shape - 1), np.abs(fit.trace.rate / exact.rate - 1))
-            axes.semilogy(fit.trace.step, error.max(axis=1), color=color, ls=dash, lw=1.8, label=label)
+            error = np.maximum(error.max(axis=1), 2.0**-53)
+            axes.semilogy(fit.trace.step, error, color=color, ls=dash, lw=1.8, label=label)
         axes.axhline(2.0**-53, color="black", lw=0.6)
         axes.text(0, 2.0**-53 * 1.5, "rounding", fontsize=8)
-        axes.set(xlabel="step", ylabel="worst relative error of shape and rate")
+        axes.set(xlabel="step", ylabel="worst relative error of shape and rate", ylim=(3e-17, 5))
         figure.legend(loc="outside right upper")
     return figure

@@ -110,6 +110,7 @@ class PoissonGamma:
         ndarray, shape (S, D)
             A log theta - B theta + const: the Jacobian log theta is in it.
         """
+        log_theta = self._columns(log_theta)
         return self.posterior.shape * log_theta - self.posterior.rate * np.exp(log_theta) + self.log_constant
 
     def log_joint(self, log_theta: ArrayLike) -> Array:
@@ -118,7 +119,13 @@ class PoissonGamma:
 
     def grad_log_joint(self, log_theta: ArrayLike) -> Array:
         """Derivative of `log_joint` in log theta, shape (S, D): A - B theta."""
-        return self.posterior.shape - self.posterior.rate * np.exp(log_theta)
+        return self.posterior.shape - self.posterior.rate * np.exp(self._columns(log_theta))
+
+    def _columns(self, log_theta: ArrayLike) -> Array:
+        log_theta = np.asarray(log_theta)
+        if log_theta.shape[-1:] != self.totals.shape:
+            raise ValueError(f"log_theta must have the model's {self.totals.size} columns, got shape {log_theta.shape}")
+        return log_theta
 
     @property
     def log_evidence_terms(self) -> Array:

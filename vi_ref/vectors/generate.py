@@ -279,7 +279,7 @@ def underflow(precision: str) -> list[Point]:
     least, normal = float(info.smallest_subnormal), float(info.smallest_normal)
     zs = [least, 2 * least, 1e6 * least, normal - least, normal]
     with mp.workdps(30):
-        logs = [nearest(mp.log(mpf(least)) * k, precision) for k in (1, mpf("1.01"), 2)]
+        logs = [nearest(k * mp.log(mpf(least)) - 1, precision) for k in (1, mpf("1.1"), 2)]
     alphas = [nearest(mpf(x), precision) for x in ("1e-8", "1e-5", "1e-3", "0.01", "0.02")]
     return [Point(a, *x) for a in alphas for x in [*(("z", z) for z in zs), *(("log_z", y) for y in logs)]]
 
@@ -321,7 +321,7 @@ def check(precision: str, n: int, pool: Pool) -> bool:
 def main(arguments: list[str] | None = None) -> int:
     """The command: see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m vi_ref.vectors.generate", description=__doc__.split("\n")[0])
-    parser.add_argument("--check", type=int, metavar="N", help="recompute N rows of each file and compare; write nothing")
+    parser.add_argument("--check", type=int, metavar="N", help="recompute N rows of each file and compare")
     n = parser.parse_args(arguments).check
     with Pool(os.cpu_count()) as pool:
         if n is not None:

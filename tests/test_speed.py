@@ -1,0 +1,86 @@
+"""Speed, as ratios in one run: marked slow, run alone, skipped by name where the peer is missing."""
+
+import subprocess
+import sys
+import time
+from statistics import median
+
+import numpy as np
+import pytest
+
+from vi_ref import gamma_grad_fast
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+N = 100_000
+
+
+def seconds(call):
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def ratios(theirs, ours, rounds=15):
+    """Median of theirs / ours, pair by pair: a drift of the machine's speed cancels."""
+    theirs(), ours()
+    return median(seconds(theirs) / seconds(ours) for _ in range(rounds))
+
+
+@pytest.mark.parametrize(("shape", "at_least"), [
+    (0.1, 3.0), (1.0, 3.0), (3.0, 3.0), (10.0, 3.0), (12.0, 1.0), (100.0, 1.0), (300.0, 1.0), (1e3, 1.0), (1e4, 1.0)])
+def test_one_shape_and_many_draws_against_torch(shape, at_least, record_property):
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)
+    z = np.random.default_rng(0).standard_gamma(shape, N)
+    a, t = torch.full((N,), shape, dtype=torch.float64), torch.tensor(z)
+    ratio = ratios(lambda: torch._standard_gamma_grad(a, t), lambda: gamma_grad_fast.dz_dshape(shape, z, n_threads=1))
+    record_property("ratio", ratio)
+    print(f"shape {shape:g}: {ratio:.1f} times as fast as torch")
+    assert ratio >= at_least
+
+
+@pytest.mark.parametrize("shape", [0.01, 0.1, 1.0, 10.0, 100.0, 1e4])
+def test_one_shape_and_many_draws_against_jax(shape, record_property):
+    jax = pytest.importorskip("jax")
+    with jax.enable_x64(True):
+        z = np.maximum(np.random.default_rng(0).standard_gamma(shape, N), 1e-300)
+        a, t = jax.numpy.full(N, shape, dtype=float), jax.numpy.asarray(z)
+        gradient = jax.jit(jax.lax.random_gamma_grad)
+        ratio = ratios(lambda: gradient(a, t).block_until_ready(),
+                       lambda: gamma_grad_fast.dz_dshape(shape, z, n_threads=1), rounds=5)
+    record_property("ratio", ratio)
+    print(f"shape {shape:g}: {ratio:.0f} times as fast as JAX")
+    assert ratio >= 40
+
+
+def test_two_threads_scale(record_property):
+    z = np.random.default_rng(0).standard_gamma(3.0, 40 * N)
+    ratio = ratios(lambda: gamma_grad_fast.dz_dshape(3.0, z, n_threads=1),
+                   lambda: gamma_grad_fast.dz_dshape(3.0, z, n_threads=2))
+    record_property("ratio", ratio)
+    print(f"two threads are {ratio:.2f} times as fast as one")
+    assert ratio >= 1.8
+
+
+def test_cold_compilation(tmp_path):
+    """Both modules, every public function, from an empty cache; nothing is compiled at import."""
+    code = """
+import time, os, sys
+import numpy, scipy.special, numba
+began, cold = time.perf_counter(), sys.argv[2] == "cold"
+from vi_ref import gamma_grad, gamma_grad_fast
+assert cold != any(files for _, _, files in os.walk(sys.argv[1])), "compiled at import"
+for m in (gamma_grad, gamma_grad_fast):
+    m.dz_dshape(2.0, [1.0, 2.0]), m.dlogz_dshape([2.0], [1.0, 2.0]), m.dp_dshape(2.0, 1.0)
+print(time.perf_counter() - began)
+"""
+    def run(state):
+        out = subprocess.run([sys.executable, "-c", code, str(cache), state], capture_output=True, text=True, check=True,
+                             env={"NUMBA_CACHE_DIR": str(cache), "PATH": "", "PYTHONPATH": ":".join(sys.path)})
+        return float(out.stdout)
+
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    cold, warm = run("cold"), run("warm")
+    print(f"cold {cold:.1f} s, warm {warm:.2f} s")
+    assert cold <= 10 and warm <= 0.3 * cold
