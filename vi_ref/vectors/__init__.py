@@ -44,7 +44,7 @@ def load(version: int = 1, precision: str = "float64") -> NDArray:
     --------
     >>> table = load()
     >>> print(table[table["alpha"] == 1.0][["z", "exact", "region", "dz_dalpha"]][5])
-    (0.10536051565782631, 'z', 'left', 0.2766838093665388)
+    (1.5262051115958637, 'z', 'left', 1.4426097372167328)
 
     The error of a computed value, to more digits than a double has:
 

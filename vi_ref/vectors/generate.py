@@ -102,7 +102,7 @@ def step(truth: Truth, alpha: mpf, log_z: mpf, delta: mpf, orders: int = 12) -> 
     for k in range(orders):
         growth = z * sum(h[k - j] / mp.factorial(j) for j in range(k + 1))
         h.append(((truth.r if k == 0 else -1 if k == 1 else 0) - alpha * h[k] + growth) / (k + 1))
-    return mp.polyval(h[::-1], delta)
+    return sum(coefficient * delta**k for k, coefficient in enumerate(h))
 
 
 @cache
@@ -171,7 +171,7 @@ def nearest(x: mpf, precision: str) -> float:
 
 def region(alpha: mpf, log_z: mpf) -> str:
     """The regime of ``vi_ref.gamma_grad`` that the exact point belongs to."""
-    if alpha >= 32 and abs(log_z - mp.log(alpha)) <= mpf(0.7):
+    if alpha >= 12 and abs(log_z - mp.log(alpha)) <= mpf(1.2):
         return "large"
     return "left" if log_z <= mp.digamma(alpha + 1) else "right"
 
@@ -215,7 +215,7 @@ def agreement(x: mpf, y: mpf) -> float:
     return 99.0 if x == y else min(99.0, -float(mp.log10(abs(x / y - 1))))
 
 
-def quantile(alpha: float, tail: mpf, upper: bool) -> mpf:
+def quantile(alpha: float, tail: float, upper: bool) -> mpf:
     """The log of the z with P = tail, or Q = tail if upper, by Newton's method on the tail's logarithm.
 
     Log-concave tails: from outside, where the start is, it comes in without overshooting.
@@ -242,32 +242,36 @@ def rounded_point(alpha: float, log_z: mpf, precision: str) -> Point:
         return Point(alpha, "z", z) if z > 0 else Point(alpha, "log_z", nearest(log_z, precision))
 
 
-def drawn(precision: str) -> list[tuple[float, mpf, bool]]:
+def drawn(precision: str) -> list[tuple[float, float, bool]]:
     """Alphas stratified in the log over 1e-8 ... 1e10, tails over 1e-15 ... 1/2; every fifth in [0.05, 0.5]."""
     rng, n = random.Random(20190624), _DRAWN[precision]
     with mp.workdps(30):
         power = lambda x: mpf(10) ** mpf(x)  # noqa: E731
         alphas = [nearest(power(-8 + mpf(18) * (i + mpf(rng.random())) / n), precision) for i in range(n)]
         depths = [(1.3 if i % 5 == 0 else 15.0, mpf(rng.random())) for i in range(n)]
-        tails = [power(-u * depth - (1 - u) * mp.log10(2)) for depth, u in depths]
+        tails = [float(power(-u * depth - (1 - u) * mp.log10(2))) for depth, u in depths]
         return [(alpha, tail, rng.random() < 0.5) for alpha, tail in zip(alphas, tails, strict=True)]
 
 
-def decades(precision: str) -> list[tuple[float, mpf, bool]]:
+def decades(precision: str) -> list[tuple[float, float, bool]]:
     """Every power of ten at fixed quantiles in both tails."""
-    alphas = [nearest(mpf(f"1e{k}"), precision) for k in range(-8, 11)]
-    tails = [(mpf(t), upper) for t in ("1e-15", "1e-8", "1e-3", "0.1") for upper in (False, True)]
-    return [(alpha, *tail) for alpha in alphas for tail in [*tails, (mpf(0.5), False)]]
+    alphas = [nearest(mpf(float(f"1e{k}")), precision) for k in range(-8, 11)]
+    tails = [(t, upper) for t in (1e-15, 1e-8, 1e-3, 0.1) for upper in (False, True)]
+    return [(alpha, *tail) for alpha in alphas for tail in [*tails, (0.5, False)]]
 
 
 def edges(precision: str) -> list[Point]:
-    """Shape 32, |log(z / alpha)| = 0.7 and log z = psi(alpha + 1), each with an ulp to both sides."""
+    """Alpha = 12 and |log(z / alpha)| = 1.2, 32 and 0.7, log z = psi(alpha + 1), with an ulp to both sides."""
     dtype = _DTYPE[precision]
     beside = lambda x: [float(np.nextafter(dtype(x), dtype(to))) for to in (0, x, np.inf)]  # noqa: E731
-    window = [32, 40, 64, 100, 200] + ([500, 1000, 2000] if precision == "float64" else [])
+    wide, narrow = [16, 20, 32, 64], [40, 64, 100, 200]
+    if precision == "float64":
+        wide, narrow = [*wide, 100, 300, 500], [*narrow, 500, 1000, 2000]
     with mp.workdps(30):
-        places = [(alpha, alpha * mp.exp(mpf(x))) for alpha in beside(32) for x in (-1, -0.7, -0.3, 0, 0.3, 0.7, 1)]
-        places += [(float(alpha), alpha * mp.exp(mpf(x))) for alpha in window for x in (-0.7, 0.7)]
+        relative = [(alpha, x) for alpha in beside(12) + beside(32) for x in (-1.2, -0.7, -0.3, 0.0, 0.3, 0.7, 1.2)]
+        relative += [(alpha, x) for alpha in wide for x in (-1.2, 1.2)]
+        relative += [(alpha, x) for alpha in narrow for x in (-0.7, 0.7)]
+        places = [(float(alpha), alpha * mp.exp(mpf(x))) for alpha, x in relative]
         modes = [nearest(mpf(f"{m}e{k}"), precision) for k in range(-8, 10) for m in (1, 3)]
         places += [(alpha, mp.exp(mp.digamma(mpf(alpha) + 1))) for alpha in modes]
         return [Point(alpha, "z", v) for alpha, z in places for v in beside(nearest(z, precision))]
@@ -284,7 +288,7 @@ def underflow(precision: str) -> list[Point]:
     return [Point(a, *x) for a in alphas for x in [*(("z", z) for z in zs), *(("log_z", y) for y in logs)]]
 
 
-def _found(task: tuple[float, mpf, bool], precision: str) -> Point:
+def _found(task: tuple[float, float, bool], precision: str) -> Point:
     return rounded_point(task[0], quantile(*task), precision)
 
 
