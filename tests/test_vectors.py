@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from oracles import EPS
 
+from vi_ref import gamma_grad, gamma_grad_fast
 from vi_ref.gamma_grad import dlogz_dshape, dp_dshape, dz_dshape
 from vi_ref.vectors import generate, load
 
-WORST = 4e-15
+WORST, WORST_FAST = 4e-15, 2e-15
 SHA256 = {
     "float64": "f85df518c5c20169304ec8d5fe896214ad2f89b8aea369582d005f0927f99ae0",
     "float32": "400ac16929919f4cbb2f7458182718b48c379ed58fbfc604ee46dfce330f8606",
@@ -168,6 +169,31 @@ def test_clear_version_dz_and_dlogz(precision):
     assert relative(dlogz_dshape(table["alpha"], table["log_z"]), table, "dlogz_dalpha_at_log_z").max() <= WORST
     table = table[table["exact"] == "z"]
     assert relative(dz_dshape(table["alpha"], table["z"]), table, "dz_dalpha").max() <= WORST
+
+
+def test_clear_versions_docstring_states_the_errors_measured():
+    """Each row of its table holds over both files, and is at most three times what is seen there."""
+    stated = dict(re.findall(r"^(large|left|right) .* (\S+e-\d+)$", gamma_grad.__doc__, re.M))
+    tables = [load(1, precision) for precision in ("float64", "float32")]
+    for region, bound in stated.items():
+        worst = 0.0
+        for table in (table[table["region"] == region] for table in tables):
+            in_z = table[table["exact"] == "z"]
+            worst = max(worst, relative(dz_dshape(in_z["alpha"], in_z["z"]), in_z, "dz_dalpha").max(),
+                        relative(dlogz_dshape(table["alpha"], table["log_z"]), table, "dlogz_dalpha_at_log_z").max())
+        assert worst <= float(bound) <= 3 * worst
+    assert sorted(stated) == ["large", "left", "right"]
+
+
+@PRECISIONS
+def test_fast_version(precision):
+    """Row by row as one shape with two equal draws, which is what sends it past the clear version."""
+    table = load(1, precision)
+    value = [gamma_grad_fast.dlogz_dshape(a, [v, v])[0] for a, v in table[["alpha", "log_z"]]]
+    assert relative(np.array(value), table, "dlogz_dalpha_at_log_z").max() <= WORST_FAST
+    table = table[table["exact"] == "z"]
+    value = [gamma_grad_fast.dz_dshape(a, [v, v])[0] for a, v in table[["alpha", "z"]]]
+    assert relative(np.array(value), table, "dz_dalpha").max() <= WORST_FAST
 
 
 @PRECISIONS

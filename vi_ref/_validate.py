@@ -7,12 +7,12 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def real(name: str, value: ArrayLike) -> NDArray[np.float64]:
-    """`value` as an array of floats, or an error that says it is not numeric."""
+    """`value` as an array of floats, itself if it is one, or an error that says it is not numeric."""
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "fiub":
             raise TypeError
-        return array.astype(np.float64)
+        return array.astype(np.float64, copy=False)
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be an array of real numbers, got {_short(value)}") from None
 

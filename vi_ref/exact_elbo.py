@@ -41,7 +41,7 @@ def value(model: PoissonGamma, q: Gamma) -> float:
     Returns
     -------
     float
-        Off by at most `rounding(model, q)`.
+        Less the log evidence, it is off by at most `rounding`.
 
     Examples
     --------

@@ -10,17 +10,17 @@ and differentiating P(shape, z) = u gives
 digits and underflows; each regime below gives their ratio directly, as
 d log z / dshape = (dz/dshape) / z, which also exists where z itself underflows.
 
-======================  =======================================  ============
-regime                  where                                    function
-======================  =======================================  ============
-large shape             shape >= 12 and abs(log(z/shape)) <= 1.2    `_expansion`
-left                    otherwise, log z <= psi(shape + 1)       `_series`
-right                   otherwise                                `_continued_fraction`
-======================  =======================================  ============
+=========  =====================================  =====================  ============
+regime     where                                  function               worst error
+=========  =====================================  =====================  ============
+large      shape >= 12, abs(log(z/shape)) <= 1.2  `_expansion`           4.5e-16
+left       otherwise, log z <= psi(shape + 1)     `_series`              1.4e-15
+right      otherwise                              `_continued_fraction`  1e-15
+=========  =====================================  =====================  ============
 
-Measured against mpmath, worst relative error over shapes 1e-3 ... 1e5 and z
-between the quantiles 1e-6 and 1 - 1e-6: see ``tests/test_gamma_grad.py``, which
-fails above 4e-15 for dz/dshape and d log z/dshape.
+The errors are those of dz/dshape and d log z/dshape, relative, over every row of
+`vi_ref.vectors`: shapes 1e-8 ... 1e10, both tails to 1e-15. ``tests/test_vectors.py``
+measures them and fails when the table is not true.
 """
 
 import math
@@ -131,7 +131,7 @@ def _continued_fraction(shape, z, gap):
     from the far end together with the derivative of each f. The length was
     found by experiment: it leaves less than 3e-17.
     """
-    length = int(8.0 + 105.0 / z + 0.5 * min(shape, _LARGE_SHAPE))
+    length = int(10.0 + 105.0 / z)
     f, df = z + 2.0 * length + 1.0 - shape, -1.0
     for k in range(length, 0, -1):
         numerator, reciprocal = k * (shape - k), 1.0 / f
@@ -235,7 +235,7 @@ def dlogz_dshape(shape: ArrayLike, log_z: ArrayLike) -> NDArray[np.float64]:
     Raises
     ------
     ValueError
-        If a shape is not positive and finite.
+        If a shape is not positive and finite; NaN gives NaN.
 
     References
     ----------
@@ -272,7 +272,7 @@ def dz_dshape(shape: ArrayLike, z: ArrayLike) -> NDArray[np.float64]:
     Raises
     ------
     ValueError
-        If a shape is not positive and finite, or a z is negative.
+        If a shape is not positive and finite, or a z is negative; NaN gives NaN.
 
     References
     ----------
@@ -310,7 +310,7 @@ def dp_dshape(shape: ArrayLike, z: ArrayLike) -> NDArray[np.float64]:
     Raises
     ------
     ValueError
-        If a shape is not positive and finite, or a z is negative.
+        If a shape is not positive and finite, or a z is negative; NaN gives NaN.
 
     References
     ----------

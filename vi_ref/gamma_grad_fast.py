@@ -22,6 +22,7 @@ the same function: ``tests/test_gamma_grad_fast.py`` fails where this one is off
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -251,10 +252,7 @@ def dz_dshape(shape: ArrayLike, z: ArrayLike, n_threads: int | None = None) -> A
     >>> dz_dshape(2.0, [0.5, 1.0, 4.0]).round(9)
     array([0.49802672, 0.75077869, 1.50597395])
     """
-    z = real("z", z)
-    if z.size and z.min() < 0:                           # one pass; NaN compares false
-        require("z", "non-negative", z, ~(z < 0))
-    return _spread(shape, z, None, n_threads)
+    return _spread(shape, real("z", z), False, n_threads)
 
 
 def dlogz_dshape(shape: ArrayLike, log_z: ArrayLike, n_threads: int | None = None) -> Array:
@@ -286,8 +284,7 @@ def dlogz_dshape(shape: ArrayLike, log_z: ArrayLike, n_threads: int | None = Non
     >>> dlogz_dshape(2.0, np.log([0.5, 1.0, 4.0])).round(9)
     array([0.99605344, 0.75077869, 0.37649349])
     """
-    log_z = real("log_z", log_z)
-    return _spread(shape, None, log_z, n_threads)
+    return _spread(shape, real("log_z", log_z), True, n_threads)
 
 
 def dp_dshape(shape: ArrayLike, z: ArrayLike) -> Array:
@@ -295,36 +292,47 @@ def dp_dshape(shape: ArrayLike, z: ArrayLike) -> Array:
     return gamma_grad.dp_dshape(shape, z)
 
 
-def _spread(shape: ArrayLike, z: Array | None, log_z: Array | None, n_threads: int | None) -> Array:
-    """Arrange the draws one shape a row, and the rows or pieces of one row over threads."""
+def _spread(shape: ArrayLike, given: Array, in_log: bool, n_threads: int | None) -> Array:
+    """Arrange the draws one shape a row, and whole rows, or pieces of a row, over threads."""
     shape = positive("shape", shape)
-    given = z if log_z is None else log_z
     workers = whole("n_threads", os.cpu_count() or 1 if n_threads is None else n_threads, 1)
     extends = given.ndim >= shape.ndim and given.shape[given.ndim - shape.ndim:] == shape.shape
     if given.size < 2 * max(shape.size, 1) or not extends or shape.min() < 1e-300:
-        clear = gamma_grad.dz_dshape if log_z is None else gamma_grad.dlogz_dshape
-        return clear(shape, given)
+        return (gamma_grad.dlogz_dshape if in_log else gamma_grad.dz_dshape)(shape, given)
     rows = np.ascontiguousarray(given.reshape(-1, shape.size).T)
     out = np.empty_like(rows)
-    _divide(shape.ravel(), rows, log_z is not None, out, min(workers, given.size // _CHUNK))
+
+    def work(part: tuple[slice, slice]) -> bool:
+        draws = rows[part]
+        if not in_log and draws.min() < 0:               # one pass; NaN compares false
+            return False
+        with np.errstate(over="ignore", under="ignore"):
+            z = np.exp(draws) if in_log else draws
+        _rows(shape.ravel()[part[0]], z, draws if in_log else draws[:, :0], out[part])
+        return True
+
+    parts = _parts(*rows.shape, min(workers, given.size // _CHUNK))
+    if len(parts) == 1:
+        fine = [work(parts[0])]
+    else:
+        fine = list(_pool(os.getpid(), workers).map(work, parts))
+    if not all(fine):
+        require("z", "non-negative", given, ~(given < 0))
     return out.T.reshape(given.shape)[()]
 
 
-def _divide(shape: Array, rows: Array, in_log: bool, out: Array, workers: int) -> None:
-    def work(part: tuple[slice, slice]) -> None:
-        draws = np.ascontiguousarray(rows[part])
-        with np.errstate(over="ignore", under="ignore"):
-            z = np.exp(draws) if in_log else draws
-        result = np.empty_like(draws)
-        _rows(shape[part[0]], z, draws if in_log else draws[:, :0], result)
-        out[part] = result
+@cache
+def _pool(process: int, workers: int) -> ThreadPoolExecutor:
+    """Threads that stay, as starting them costs more than a small part; none survive a fork, hence `process`."""
+    return ThreadPoolExecutor(workers, thread_name_prefix=f"vi_ref-{process}")
 
-    by_row = shape.size >= workers
-    edges = np.linspace(0, shape.size if by_row else rows.shape[1], max(workers, 1) + 1).astype(int)
+
+def _parts(n_rows: int, n_draws: int, workers: int) -> list[tuple[slice, slice]]:
+    """Blocks that lie together in memory: groups of rows, or pieces of each row where rows are few."""
+    if workers <= 1:
+        return [(slice(None), slice(None))]
+    edges = np.linspace(0, n_rows if n_rows >= workers else n_draws, workers + 1).astype(int)
     cuts = [slice(a, b) for a, b in pairwise(edges)]
-    parts = [(cut, slice(None)) if by_row else (slice(None), cut) for cut in cuts]
-    if len(parts) == 1:
-        work(parts[0])
-    else:
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(work, parts))
+    if n_rows >= workers:
+        return [(cut, slice(None)) for cut in cuts]
+    return [(slice(d, d + 1), cut) for d in range(n_rows) for cut in cuts]

@@ -163,9 +163,11 @@ def posterior_check(model: PoissonGamma, q: Gamma, pixels: tuple[int, int] = (4,
     with rc_context(_STYLE):
         exact = model.posterior
         image = q.shape.size == IMAGE[0] * IMAGE[1]
-        figure = _figure(9, 5.2)
-        panels = figure.subplot_mosaic("aaabbb;ccddee" if image else "ab;cc")
-        for axes, pixel in zip((panels["a"], panels["b"]), pixels, strict=True):
+        figure = Figure(figsize=(9, 5.2))                # placed by hand: colour bars need room of their own
+        above = figure.add_gridspec(1, 2, left=0.075, right=0.99, bottom=0.58, top=0.94)
+        edges = {"left": 0.02, "bottom": 0.03} if image else {"left": 0.08, "bottom": 0.1}
+        below = figure.add_gridspec(1, 3 if image else 1, right=0.95, top=0.42, wspace=0.25, **edges)
+        for axes, pixel in zip(above.subplots(), pixels, strict=True):
             grid = _reach(exact, q, column=pixel)
             _density(axes, grid, exact, pixel, color="black", lw=5, alpha=0.25, label="exact posterior")
             _density(axes, grid, q, pixel, color=BLUE, lw=1.6, ls="--", label="q, fitted")
@@ -177,13 +179,14 @@ def posterior_check(model: PoissonGamma, q: Gamma, pixels: tuple[int, int] = (4,
             floored = np.log10(np.maximum(np.maximum(*errors), 2.0**-53))
             parts = ((q.mean, "mean of θ", 0, None), (q.sd, "uncertainty: sd of θ", 0, None),
                      (floored, "log₁₀ of relative error", -16, 0))
-            for axes, (values, title, low, high) in zip((panels[p] for p in "cde"), parts, strict=True):
-                figure.colorbar(_show(axes, values, title, low, high), ax=axes, shrink=0.85)
+            for axes, (values, title, low, high) in zip(below.subplots(), parts, strict=True):
+                figure.colorbar(_show(axes, values, title, low, high), ax=axes, fraction=0.046)
         else:
-            axes = panels["c"]
+            axes = below.subplots()
             for error, name, mark in zip(errors, ("shape", "rate"), "o^", strict=True):
                 axes.semilogy(np.maximum(error, 2.0**-53), mark, ms=4, label=name)
             axes.set(xlabel="column", ylabel="relative error")
+            axes.xaxis.get_major_locator().set_params(integer=True)
             axes.legend()
     return figure
 

@@ -73,7 +73,7 @@ class PoissonGamma:
             Non-negative whole numbers, all 0 if there are no observations.
         """
         m = _validate.whole("n_observations", n_observations, 0)
-        totals = _validate.counts("totals", totals)
+        totals = _validate.counts("totals", totals).copy()
         if totals.ndim != 1 or totals.size == 0:
             raise ValueError(f"totals must be one number a column, got shape {totals.shape}")
         _validate.require("totals", "0 where there are no observations", totals, (totals == 0) | (m > 0))

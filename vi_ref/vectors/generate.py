@@ -292,7 +292,7 @@ def _found(task: tuple[float, float, bool], precision: str) -> Point:
     return rounded_point(task[0], quantile(*task), precision)
 
 
-def generate(precision: str, pool: Pool) -> None:
+def write(precision: str, pool: Pool) -> None:
     """Choose the points of one file, work them out and write it."""
     began = time.monotonic()
     found = pool.map(partial(_found, precision=precision), [*drawn(precision), *decades(precision)], chunksize=8)
@@ -331,7 +331,7 @@ def main(arguments: list[str] | None = None) -> int:
         if n is not None:
             return 0 if all([check(precision, n, pool) for precision in FILES]) else 1
         for precision in FILES:
-            generate(precision, pool)
+            write(precision, pool)
     return 0
 
 
