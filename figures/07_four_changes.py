@@ -13,7 +13,7 @@ changes = {
     "+ path derivative": {"gradient": "sticking_the_landing"},
     "+ (log shape, log mean)": {"coordinates": "mean"},
     "+ cosine schedule": {"schedule": "cosine"},
-    "+ β₂ = 0.995": {"optimizer": Adam(0.2, beta2=0.995)},
+    "+ β₂ = 0.996": {"optimizer": Adam(0.2, beta2=0.996)},
 }
 fits = {}
 for label, change in changes.items():

@@ -15,7 +15,7 @@ from vi_ref import Adam, Gamma, PoissonGamma, exact_elbo, fit
 from vi_ref.datasets import digit, picture_prior, ring
 
 FLOORS = (0.05, 0.25, 0.5)
-ANNEALED = {"coordinates": "mean", "schedule": "cosine", "optimizer": Adam(0.2, beta2=0.995)}
+ANNEALED = {"coordinates": "mean", "schedule": "cosine", "optimizer": Adam(0.2, beta2=0.996)}
 TUTORIAL = {"gradient": "reparameterized", "coordinates": "rate", "schedule": "constant", "optimizer": Adam(0.2)}
 
 

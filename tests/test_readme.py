@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from vi_ref import vectors
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -27,6 +29,11 @@ def test_its_pictures_exist_and_are_described():
     assert pictures
     for alt, path in pictures:
         assert len(alt) > 40 and (ROOT / path).is_file()
+
+
+def test_it_counts_the_reference_vectors_right():
+    double, single = (vectors.load(1, precision).size for precision in ("float64", "float32"))
+    assert f"at {double} points in double and {single} in single" in " ".join(README.split())
 
 
 def test_quick_start_holds_the_two_commands():
