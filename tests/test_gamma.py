@@ -231,3 +231,24 @@ RNG = np.random.default_rng(14)
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         call()
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ((1e-101, 1.0), "shape must be in \\[1e-100, 1e100\\], got 1e-101"),
+    ((1.0, [1.0, 1e101]), "rate must be in \\[1e-100, 1e100\\], got 1e\\+101 at index 1"),
+    ((np.ma.array([1.0, 9.0], mask=[False, True]), 1.0), "shape must be an array of real numbers"),
+])
+def test_the_domain_ends_where_results_would_overflow(arguments, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        Gamma(*arguments)
+
+
+@pytest.mark.parametrize("shape", [1e-100, 1e100])
+@pytest.mark.parametrize("rate", [1e-100, 1e100])
+def test_everything_is_finite_at_the_corners_of_the_domain(shape, rate):
+    q = Gamma(shape, rate)
+    values = [q.mean_log, q.entropy(), q.log_density(0.0), q.log_density(np.log(q.mean)), q.kl(Gamma(1.0, 1.0)),
+              q.sample_log(3, np.random.default_rng(0))]
+    assert all(np.all(np.isfinite(v) | (v == -np.inf)) for v in values[2:4])    # -inf where theta is impossible
+    assert all(np.all(np.isfinite(v)) for v in (*values[:2], *values[4:]))
+    assert q.log_density(np.inf) == -np.inf

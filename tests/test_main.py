@@ -1,6 +1,10 @@
 """The command line: what it writes, how it judges, how it refuses."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,6 +90,10 @@ BAD_TABLES = {
     "negative": ("1,2\n3,-4\n", "non-negative whole numbers, got -4.0 at index (1, 1)"),
     "fraction": ("1,2.5\n", "non-negative whole numbers, got 2.5 at index (0, 1)"),
     "nan": ("1,nan\n", "non-negative whole numbers, got nan at index (0, 1)"),
+    "a gap in the first line": ("NA,NA\n5,1\n", "NA"),
+    "quoted numbers": ('"3","0"\n5,1\n', "3"),
+    "semicolons": ("3;0\n5;1\n", "3;0"),
+    "too large": ("1e300\n", "at most 2^53"),
     "infinite": ("1,inf\n", "non-negative whole numbers, got inf at index (0, 1)"),
 }
 
@@ -159,3 +167,44 @@ def refused(arguments, reason, capsys):
     assert code == 2
     assert reason in stderr
     assert stderr.count("\n") == 1 and stderr.endswith("\n")
+
+
+def test_an_earlier_runs_pictures_do_not_stay_beside_a_new_result(tmp_path):
+    out = tmp_path / "out"
+    assert main([*QUICK, "--out", str(out)]) == 0
+    (out / "mine.txt").write_text("")
+    (tmp_path / "t.csv").write_text("3\n")
+    assert main([*QUICK, "--counts", str(tmp_path / "t.csv"), "--out", str(out)]) == 0
+    assert sorted(p.name for p in out.iterdir()) == ["convergence.png", "mine.txt", "posterior.png", "result.json"]
+
+
+def test_a_table_of_no_dimension_is_refused(tmp_path, capsys):
+    np.save(tmp_path / "t.npy", np.array(5))
+    refused(["--counts", str(tmp_path / "t.npy")], "must be a table of observations by columns, got shape ()", capsys)
+
+
+def test_a_folder_in_the_way_of_a_picture_is_refused_before_any_work(tmp_path, capsys):
+    (tmp_path / "posterior.png").mkdir()
+    refused([*QUICK, "--out", str(tmp_path)], "posterior.png", capsys)
+    assert [p.name for p in tmp_path.iterdir()] == ["posterior.png"]
+
+
+def test_the_first_fit_is_not_charged_with_compiling(tmp_path, monkeypatch):
+    """Both pathwise gradients have run before it, with more than one draw: one alone takes another route."""
+    calls = []
+    monkeypatch.setattr("vi_ref.__main__.fit", lambda *_, **options: calls.append(options))
+    monkeypatch.setattr("vi_ref.__main__.run", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main([*QUICK, "--out", str(tmp_path)])
+    assert {call["gradient"] for call in calls} == {"reparameterized", "sticking_the_landing"}
+    assert all(call["n_samples"] >= 2 for call in calls)
+
+
+def test_interrupting_leaves_one_line_and_exit_code_130(tmp_path):
+    code = ("import runpy, sys, vi_ref.plots; sys.argv = ['vi_ref']\n"
+            "def stop(*_, **__): raise KeyboardInterrupt\n"
+            "import vi_ref.optimize as o; o.fit = stop\n"
+            "runpy.run_module('vi_ref', run_name='__main__')")
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
+                         env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)})
+    assert run.returncode == 130 and run.stderr.strip() == "vi_ref: interrupted"

@@ -148,7 +148,7 @@ def test_a_gradient_that_is_not_finite_stops_the_fit_and_says_where(value, row):
 
 
 # e^400 is a number and e^800 is not; at fixed mean e^400 with a mean of e^-400 asks for a rate of e^800 at once.
-@pytest.mark.parametrize("coordinates, step", [("rate", 2), ("mean", 1)])
+@pytest.mark.parametrize("coordinates, step", [("rate", 1), ("mean", 1)])
 @pytest.mark.parametrize("uphill", [1, -1])
 def test_a_step_out_of_the_positive_numbers_stops_the_fit_and_says_where(coordinates, step, uphill):
     up = constant(*np.full((2, 3), uphill))
@@ -249,7 +249,7 @@ def test_a_model_without_a_closed_form_lands_on_the_best_gamma():
 
 def test_a_start_that_does_not_fit_the_model_is_refused():
     model = PoissonGamma(Gamma(2.0, 1.0), [[3], [5]])
-    with pytest.raises(ValueError, match=r"the model's 1 columns, got shape \(128, 2\)"):
+    with pytest.raises(ValueError, match=r"start must fit the model: .* the model's 1 columns, got shape \(1, 2\)"):
         fit(model, Gamma([1.0, 1.0], 1.0), rng=np.random.default_rng(0))
 
 
@@ -263,3 +263,15 @@ def test_an_elbo_that_is_not_finite_stops_the_fit():
 
     with pytest.raises(FloatingPointError, match="ELBO not finite at step 1"):
         fit(Model(), Gamma([1.0], 1.0), rng=np.random.default_rng(0))
+
+
+def test_a_model_that_writes_into_its_argument_is_stopped():
+    class Model:
+        def log_joint(self, log_theta):
+            return (log_theta - np.exp(log_theta)).sum(axis=1)
+
+        def grad_log_joint(self, log_theta):
+            return 1 - np.exp(log_theta, out=log_theta)
+
+    with pytest.raises(ValueError, match="read-only"):
+        fit(Model(), Gamma([1.0], 1.0), rng=np.random.default_rng(0), n_steps=2)

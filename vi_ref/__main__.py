@@ -32,13 +32,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "reparameterized": _OURS,
     "sticking_the_landing": _OURS | {"gradient": "sticking_the_landing"},
 }
+_FILES = ("convergence.png", "posterior.png", "prior.png", "generated.png", "result.json")
 #: With default settings the command fails when a worst relative error exceeds these.
 LIMITS = {"reparameterized": 5e-2, "sticking_the_landing": 1e-9}
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
-        self.exit(2, f"vi_ref: {message}\n")
+        self.exit(2, f"vi_ref: {' '.join(message.split())}\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -76,22 +77,23 @@ def main(argv: list[str] | None = None) -> int:
         _writable(options.out)
     except (ValueError, OSError) as error:
         return _refuse(error)
-    judged = all(value is None for name, value in vars(options).items() if name not in ("seed", "out")) and seed == 0
+    asked = (options.digit or None, options.counts, options.prior_shape, options.prior_rate, options.gradient)
+    judged = settings == SETTINGS and seed == 0 and all(value is None for value in asked)
 
     m, d = model.n_observations, model.totals.size
     print(f"{m} observations of {d} counts; prior Gamma(shape {_range(model.prior.shape)}, "
           f"rate {_range(model.prior.rate)}); seed {seed}")
     try:
-        fit(model, model.prior, n_samples=1, n_steps=1, rng=np.random.default_rng(0))     # compiles, untimed
+        for gradient in ("reparameterized", "sticking_the_landing"):                      # compiles, untimed
+            fit(model, model.prior, gradient=gradient, n_samples=2, n_steps=1, rng=np.random.default_rng(0))
         fits, seconds = {}, {}
         for name, chosen in settings.items():
             began = time.perf_counter()
             fits[name] = run(model, chosen, seed)
             seconds[name] = (time.perf_counter() - began) / chosen["steps"]
-    except FloatingPointError as error:
+    except (FloatingPointError, MemoryError, ValueError) as error:
         return _refuse(error)
     checks = {name: exact_elbo.cross_check(model, result.q) for name, result in fits.items()}
-    print(table(checks, seconds))
     passed, verdict = judge(checks) if judged else (True, "settings differ from the default: reported, not judged")
     try:
         _write(options.out, _pictures(model, counts, fits, seed), {
@@ -107,6 +109,7 @@ def main(argv: list[str] | None = None) -> int:
         })
     except OSError as error:
         return _refuse(error)
+    print(table(checks, seconds))
     print(verdict)
     print(f"pictures and result.json are in {options.out}")
     return 0 if passed else 1
@@ -141,6 +144,8 @@ def chosen_model(options: argparse.Namespace) -> tuple[PoissonGamma, np.ndarray]
         raise ValueError("--digit and --counts exclude each other")
     if options.counts is not None:
         counts, default = read_table(options.counts), Gamma(1.0, 1.0)
+        if counts.ndim != 2:
+            raise ValueError(f"{options.counts}: must be a table of observations by columns, got shape {counts.shape}")
     else:
         counts, default = datasets.digit(options.digit or 0), datasets.picture_prior(datasets.ring())
     d = np.shape(counts)[-1]
@@ -152,12 +157,12 @@ def chosen_model(options: argparse.Namespace) -> tuple[PoissonGamma, np.ndarray]
 def read_table(path: Path) -> np.ndarray:
     """A table of numbers from a .csv file, with or without a line of column names, or a .npy file."""
     try:
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             return np.load(path, allow_pickle=False)
-        if path.suffix != ".csv":
+        if path.suffix.lower() != ".csv":
             raise ValueError("must end in .csv or .npy")
         with open(path, encoding="utf-8-sig") as file:
-            named = not any(_is_number(field) for field in file.readline().split(","))
+            named = all(map(_is_name, file.readline().split(",")))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)              # an empty file is refused as a table
             return np.loadtxt(path, delimiter=",", ndmin=2, skiprows=int(named), encoding="utf-8-sig", comments=None)
@@ -201,6 +206,7 @@ def _pictures(model: PoissonGamma, counts: np.ndarray, fits: Mapping[str, Fit], 
                "posterior.png": plots.posterior_check(model, best.q, (4, 20) if image else (0, d - 1))}
     if image:
         figures["prior.png"] = plots.drawn_prior(model.prior)
+    if image and best.q.mean.max() < 1e15:               # beyond it NumPy draws no Poisson counts
         figures["generated.png"] = plots.generated(best.q, counts, np.random.default_rng(seed))
     return figures
 
@@ -215,6 +221,8 @@ def _write(out: Path, figures: Mapping[str, Any], result: Mapping[str, Any]) -> 
         Path(folder, "result.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         for name in (*figures, "result.json"):
             os.replace(os.path.join(folder, name), out / name)
+    for name in {*_FILES} - {*figures, "result.json"}:   # an earlier run's pictures would not belong to this result
+        (out / name).unlink(missing_ok=True)
 
 
 def _writable(out: Path) -> None:
@@ -222,6 +230,9 @@ def _writable(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
             pass
+        for name in _FILES:
+            if (out / name).is_dir():
+                raise IsADirectoryError(None, f"{name} in it is a folder")
     except OSError as error:
         raise ValueError(f"--out must be a folder that can be written, got {out}: {error.strerror}") from None
 
@@ -243,6 +254,12 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def _is_name(field: str) -> bool:
+    """Whether a field of the first line reads as a column's name, not as a number, a gap or another separator."""
+    text = field.strip().strip("\"'")
+    return not (_is_number(text) or text.upper() in ("", "NA", "N/A", "NULL") or ";" in text or "\t" in text)
+
+
 def _range(values: np.ndarray) -> str:
     low, high = values.min(), values.max()
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
@@ -258,4 +275,10 @@ def _refuse(error: Exception) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("\nvi_ref: interrupted", file=sys.stderr)
+        sys.exit(130)

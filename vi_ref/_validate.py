@@ -10,7 +10,7 @@ def real(name: str, value: ArrayLike) -> NDArray[np.float64]:
     """`value` as an array of floats, itself if it is one, or an error that says it is not numeric."""
     try:
         array = np.asarray(value)
-        if array.dtype.kind not in "fiub":
+        if array.dtype.kind not in "fiub" or np.ma.is_masked(value):
             raise TypeError
         return array.astype(np.float64, copy=False)
     except (TypeError, ValueError):
@@ -38,6 +38,7 @@ def counts(name: str, value: ArrayLike) -> NDArray[np.float64]:
     array = real(name, value)
     whole = np.isfinite(array) & (array >= 0) & (array == np.floor(array))
     require(name, "non-negative whole numbers", array, whole)
+    require(name, "at most 2^53, beyond which floats skip whole numbers", array, array <= 2.0**53)
     return array
 
 
@@ -55,7 +56,7 @@ def whole(name: str, value: int, least: int) -> int:
 def between(name: str, value: float, low: float, high: float, ends: str = "()") -> float:
     """`value` as a float inside an interval; `ends` says which of its ends belong to it."""
     try:
-        number = float(value)
+        number = np.nan if isinstance(value, str) else float(value)
     except (TypeError, ValueError):
         number = np.nan
     above = number >= low if ends[0] == "[" else number > low

@@ -27,12 +27,12 @@ class Gamma:
     Parameters
     ----------
     shape, rate : array_like
-        Positive and finite, broadcast against each other; kept as read-only arrays.
+        In [1e-100, 1e100], broadcast against each other; kept as read-only arrays.
 
     Raises
     ------
     ValueError
-        If a shape or rate is not positive and finite, or the two do not broadcast.
+        If a shape or rate is outside its domain, or the two do not broadcast.
 
     Examples
     --------
@@ -54,6 +54,7 @@ class Gamma:
         except ValueError:
             raise ValueError(f"shape and rate must broadcast, got {shape.shape} and {rate.shape}") from None
         for name, array in zip(("shape", "rate"), both, strict=True):
+            require(name, "in [1e-100, 1e100]", array, (array >= 1e-100) & (array <= 1e100))
             array = array.copy()
             array.flags.writeable = False
             object.__setattr__(self, name, array)
@@ -106,7 +107,8 @@ class Gamma:
         """
         x = real("log_theta", log_theta) - np.log(self.mean)
         normaliser = 0.5 * np.log(self.shape / (2 * np.pi)) - stirling_error_ufunc(self.shape)
-        return normaliser - self.shape * (np.expm1(x) - x)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return normaliser - self.shape * np.where(x == np.inf, np.inf, np.expm1(x) - x)
 
     def grad_log_density(self, log_theta: ArrayLike) -> Array:
         """Derivative of `log_density` in log theta: shape - rate theta."""
@@ -132,8 +134,10 @@ class Gamma:
     # -- probabilities ---------------------------------------------------------------------------
 
     def cdf(self, theta: ArrayLike) -> Array:
-        """P(shape, rate theta), by scipy.special."""
-        return gammainc(self.shape, self.rate * real("theta", theta))
+        """P(shape, rate theta) for non-negative theta, by scipy.special."""
+        theta = real("theta", theta)
+        require("theta", "non-negative", theta, theta >= 0)
+        return gammainc(self.shape, self.rate * theta)
 
     def quantile(self, probability: ArrayLike) -> Array:
         """The theta below which lies `probability` (in [0, 1]), by scipy.special."""

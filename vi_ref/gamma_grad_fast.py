@@ -201,7 +201,7 @@ def _small(shape, z, log_z, out):
                 with_psi = with_psi * z[i] + a[_LEFT_TERMS - 2 - n]
                 alone = alone * z[i] + m[_LEFT_TERMS - 2 - n]
             g = with_psi - alone * lz
-            out[i] = g if given else (z[i] * g if z[i] > 0.0 else 0.0)
+            out[i] = g if given else (z[i] * g if z[i] != 0.0 else 0.0)  # a NaN with its sign bit set stays NaN
             continue
         if given:
             out[i] = _clear_log(shape, z[i], log_z[i])

@@ -141,8 +141,8 @@ def fit(
     ValueError
         For a bad argument, before any work starts.
     FloatingPointError
-        If a gradient or ELBO is not finite, or a step leaves the positive numbers; it names
-        the step, the column and q there.
+        If a gradient, its square or an ELBO is not finite, or a step leaves the domain of `Gamma`;
+        it names the step and, for a gradient, the column and q there.
 
     Examples
     --------
@@ -167,7 +167,7 @@ def fit(
         estimated = estimate(model, q, n_samples, rng)
         _stop_if_not_finite(estimated, q, t)
         elbo[t] = estimated.elbo
-        norm[t] = math.hypot(np.linalg.norm(estimated.log_shape), np.linalg.norm(estimated.log_rate))
+        norm[t] = np.linalg.norm([estimated.log_shape, estimated.log_rate])
         ascent = chart.gradient(estimated.log_shape, estimated.log_rate)
         u, state = optimizer.update(u, -ascent, state, share(t, n_steps))     # Adam descends
         if t >= n_steps - average * n_steps:
@@ -190,10 +190,15 @@ def _check(model: Any, start: Gamma, rng: np.random.Generator, optimizer: Adam) 
         raise ValueError(f"start must be a vi_ref.Gamma of shape (D,), got {start!r:.60}")
     if not isinstance(optimizer, Adam):
         raise ValueError(f"optimizer must be a vi_ref.Adam, got {type(optimizer).__name__}")
+    try:
+        model.grad_log_joint(np.log(start.mean)[None])
+    except ValueError as error:
+        raise ValueError(f"start must fit the model: {error}") from None
 
 
 def _stop_if_not_finite(estimated: Any, q: Gamma, t: int) -> None:
-    bad = ~(np.isfinite(estimated.log_shape) & np.isfinite(estimated.log_rate))
+    with np.errstate(over="ignore"):                     # Adam squares the gradient
+        bad = ~np.isfinite(np.square(estimated.log_shape) + np.square(estimated.log_rate))
     if bad.any():
         d = int(np.argmax(bad))
         raise FloatingPointError(
@@ -216,7 +221,7 @@ class _Progress:
 
     def __init__(self, n_steps: int):
         self.n_steps, self.shown = n_steps, time.monotonic()
-        self.terminal, self.wrote = sys.stderr.isatty(), False
+        self.terminal, self.wrote = sys.stderr is not None and sys.stderr.isatty(), False
 
     def show(self, step: int, elbo: float) -> None:
         if self.terminal and (time.monotonic() - self.shown > 0.5 or (step == self.n_steps and self.wrote)):

@@ -87,6 +87,7 @@ class PoissonGamma:
         if prior.shape.shape not in ((), (1,), totals.shape):
             raise ValueError(f"prior must have shape () or {totals.shape}, as the counts have columns, "
                              f"got {prior.shape.shape}")
+        totals.flags.writeable = False
         self.n_observations, self.totals, self._log_base = n_observations, totals, log_base
         self.prior = Gamma(np.broadcast_to(prior.shape, totals.shape), prior.rate)
         #: The exact posterior, Gamma(a + totals, b + m).
@@ -142,7 +143,8 @@ class PoissonGamma:
         """The next row of counts: negative binomial, as a frozen ``scipy.stats.nbinom``.
 
         A Poisson count whose rate is Gamma(A, B) is negative binomial with n = A and
-        p = B / (B + 1): mean A/B, variance A/B + A/B^2.
+        p = B / (B + 1): mean A/B, variance A/B + A/B^2. As p holds 1 - p = 1/(B + 1) only to
+        1e-16 absolute, moments are off by 1e-16 (B + 1), relative.
 
         Examples
         --------

@@ -63,14 +63,14 @@ def digamma(x: float) -> float:
 
     The error is relative to max(1, |psi|): psi has a root at 1.4616.
     """
-    far = x + max(0.0, math.ceil(_ASYMPTOTIC_FROM - x))
+    far = x if x >= _ASYMPTOTIC_FROM else x + math.ceil(_ASYMPTOTIC_FROM - x)
     return math.log(far) - _reciprocals(x, far) + _digamma_tail(far)
 
 
 @njit(cache=True, error_model="numpy")
 def digamma_minus_log(x: float) -> float:
     """psi(x) - log x for x > 0: about -1/(2x) when x is large, -1/x when small."""
-    far = x + max(0.0, math.ceil(_ASYMPTOTIC_FROM - x))
+    far = x if x >= _ASYMPTOTIC_FROM else x + math.ceil(_ASYMPTOTIC_FROM - x)
     return math.log(far / x) - _reciprocals(x, far) + _digamma_tail(far)
 
 

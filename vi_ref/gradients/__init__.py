@@ -1,6 +1,6 @@
 """Monte Carlo gradient estimators of the ELBO, one a file, all of one signature.
 
-``estimate(model, q, n_samples, rng, *, options) -> Estimate(elbo, log_shape, log_rate)``
+``estimate(model, q, n_samples, rng) -> Estimate(elbo, log_shape, log_rate)``
 
 The model needs ``log_joint(log_theta)`` and ``grad_log_joint(log_theta)`` with respect to
 log theta, and nothing else; gradients are in (log shape, log rate) whatever the fit's coordinates.
@@ -14,7 +14,7 @@ from vi_ref._validate import one_of
 
 NAMES = ("reparameterized", "sticking_the_landing", "exact")
 
-__all__ = ["NAMES", "by_name", *NAMES]
+__all__ = ["NAMES", "Estimate", "by_name", *NAMES]
 
 
 def by_name(name: str) -> Callable[..., Any]:
@@ -34,6 +34,8 @@ def by_name(name: str) -> Callable[..., Any]:
 
 
 def __getattr__(name: str):
+    if name == "Estimate":
+        return import_module("vi_ref.gradients._paths").Estimate
     if name in NAMES:
         return import_module(f"vi_ref.gradients.{name}")
     raise AttributeError(f"module 'vi_ref.gradients' has no attribute {name!r}")

@@ -32,6 +32,7 @@ def draw(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator) -> Path
     """Sample q and differentiate the integrand along each sample's path."""
     log_z = sample_log_standard(q.shape, n_samples, rng)
     log_theta = log_z - np.log(q.rate)
+    log_theta.flags.writeable = False                    # a model must not change what q is evaluated at
     log_joint, slope = np.asarray(model.log_joint(log_theta)), np.asarray(model.grad_log_joint(log_theta))
     if log_joint.shape != log_theta.shape[:1] or slope.shape != log_theta.shape:
         raise ValueError(f"model must return log_joint of shape {log_theta.shape[:1]} and grad_log_joint of shape "

@@ -326,7 +326,11 @@ def main(arguments: list[str] | None = None) -> int:
     """The command: see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m vi_ref.vectors.generate", description=__doc__.split("\n")[0])
     parser.add_argument("--check", type=int, metavar="N", help="recompute N rows of each file and compare")
-    n = parser.parse_args(arguments).check
+    parser.add_argument("--write", action="store_true", help="make the files anew; a released one is never edited")
+    options = parser.parse_args(arguments)
+    n = options.check
+    if n is None and not options.write:
+        parser.error("say --check N or --write")
     with Pool(os.cpu_count()) as pool:
         if n is not None:
             return 0 if all([check(precision, n, pool) for precision in FILES]) else 1
