@@ -1,4 +1,9 @@
-"""Speed, as ratios in one run: marked slow, run alone, skipped by name where the peer is missing."""
+"""Speed, as ratios in one run: marked slow, run alone, skipped by name where the peer is missing.
+
+Each ratio is printed beside its goal. A test fails below three quarters of the goal: what a busy
+machine takes from one side of a pair was seen to reach a tenth, and losing vectorisation, the
+polynomials or a thread costs half or more.
+"""
 
 import os
 import subprocess
@@ -14,6 +19,7 @@ from vi_ref import gamma_grad_fast
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 N = 100_000
+SLACK = 0.75
 
 
 def seconds(call):
@@ -28,17 +34,17 @@ def ratios(theirs, ours, rounds=15):
     return median(seconds(theirs) / seconds(ours) for _ in range(rounds))
 
 
-@pytest.mark.parametrize(("shape", "at_least"), [
+@pytest.mark.parametrize(("shape", "goal"), [
     (0.1, 3.0), (1.0, 3.0), (3.0, 3.0), (10.0, 3.0), (12.0, 1.0), (100.0, 1.0), (300.0, 1.0), (1e3, 1.0), (1e4, 1.0)])
-def test_one_shape_and_many_draws_against_torch(shape, at_least, record_property):
+def test_one_shape_and_many_draws_against_torch(shape, goal, record_property):
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)
     z = np.random.default_rng(0).standard_gamma(shape, N)
     a, t = torch.full((N,), shape, dtype=torch.float64), torch.tensor(z)
     ratio = ratios(lambda: torch._standard_gamma_grad(a, t), lambda: gamma_grad_fast.dz_dshape(shape, z, n_threads=1))
     record_property("ratio", ratio)
-    print(f"shape {shape:g}: {ratio:.1f} times as fast as torch")
-    assert ratio >= at_least
+    print(f"shape {shape:g}: {ratio:.1f} times as fast as torch, goal {goal:g}")
+    assert ratio >= SLACK * goal
 
 
 AGAINST_JAX = """
@@ -63,18 +69,17 @@ def test_one_shape_and_many_draws_against_jax(shape, record_property):
                          cwd=Path(__file__).parent, env=os.environ | {"PYTHONPATH": ":".join(sys.path)})
     ratio = float(run.stdout)
     record_property("ratio", ratio)
-    print(f"shape {shape:g}: {ratio:.0f} times as fast as JAX")
-    assert ratio >= 40
+    print(f"shape {shape:g}: {ratio:.0f} times as fast as JAX, goal 40")
+    assert ratio >= SLACK * 40
 
 
 def test_two_threads_scale(record_property):
-    """The best of three medians: whatever else the second processor does counts against the two threads alone."""
     z = np.random.default_rng(0).standard_gamma(3.0, 80 * N)
-    ratio = max(ratios(lambda: gamma_grad_fast.dz_dshape(3.0, z, n_threads=1),
-                       lambda: gamma_grad_fast.dz_dshape(3.0, z, n_threads=2)) for _ in range(3))
+    ratio = ratios(lambda: gamma_grad_fast.dz_dshape(3.0, z, n_threads=1),
+                   lambda: gamma_grad_fast.dz_dshape(3.0, z, n_threads=2))
     record_property("ratio", ratio)
-    print(f"two threads are {ratio:.2f} times as fast as one")
-    assert ratio >= 1.8
+    print(f"two threads are {ratio:.2f} times as fast as one, goal 1.8")
+    assert ratio >= SLACK * 1.8
 
 
 def test_cold_compilation(tmp_path):
