@@ -76,6 +76,12 @@ def test_threads_give_the_same_bits(shapes):
         np.testing.assert_array_equal(gamma_grad_fast.dz_dshape(shapes, z, n_threads=n), one)
 
 
+def test_a_shape_of_nan_gives_nan():
+    for module in (gamma_grad, gamma_grad_fast):
+        result = module.dz_dshape([np.nan, 2.0], [[1.0, 1.0], [3.0, 3.0]])
+        assert np.isnan(result).tolist() == [[True, False], [True, False]]
+
+
 def test_integers_and_lists_are_taken():
     assert gamma_grad_fast.dz_dshape(2, [1, 2]).tolist() == gamma_grad_fast.dz_dshape(2.0, [1.0, 2.0]).tolist()
 

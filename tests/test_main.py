@@ -148,7 +148,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path, capsys):
 
 
 def test_a_fit_that_leaves_the_positive_numbers_is_reported_in_one_line(tmp_path, capsys):
-    refused([*QUICK, "--learning-rate", "1e6", "--out", str(tmp_path)], "step 1 is too long", capsys)
+    refused([*QUICK, "--learning-rate", "1e6", "--out", str(tmp_path / "new")], "step 1 is too long", capsys)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -104,8 +104,7 @@ def main(argv: list[str] | None = None) -> int:
             "judged": judged,
             "passed": passed if judged else None,
             "seed": seed,
-            "versions": {"vi_ref": __version__, "python": platform.python_version(),
-                         **{name: version(name) for name in ("numpy", "scipy", "numba", "scikit-learn", "matplotlib")}},
+            "versions": _versions(),
         })
     except OSError as error:
         return _refuse(error)
@@ -215,6 +214,7 @@ def _write(out: Path, figures: Mapping[str, Any], result: Mapping[str, Any]) -> 
     """All files or none: they are made in a folder beside, then moved into place."""
     from vi_ref.plots import save
 
+    out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as folder:
         for name, figure in figures.items():
             save(figure, os.path.join(folder, name))
@@ -226,9 +226,9 @@ def _write(out: Path, figures: Mapping[str, Any], result: Mapping[str, Any]) -> 
 
 
 def _writable(out: Path) -> None:
+    existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
+        with tempfile.TemporaryFile(dir=existing):
             pass
         for name in _FILES:
             if (out / name).is_dir():
@@ -244,6 +244,11 @@ def _prior(option: str, text: str, d: int) -> np.ndarray:
     if values.size != d:
         raise ValueError(f"{option} must hold one number a column, {d}, got {values.size}")
     return values
+
+
+def _versions() -> dict[str, str]:
+    libraries = ("numpy", "scipy", "numba", "scikit-learn", "matplotlib")
+    return {"vi_ref": __version__, "python": platform.python_version(), **{name: version(name) for name in libraries}}
 
 
 def _is_number(text: str) -> bool:

@@ -249,7 +249,7 @@ def dlogz_dshape(shape: ArrayLike, log_z: ArrayLike) -> NDArray[np.float64]:
     array([1999424.42806819,  699424.42806819])
     """
     with np.errstate(all="ignore"):                      # the ends of the domain overflow and underflow
-        return _dlogz_dshape(_shape(shape), real("log_z", log_z))
+        return _dlogz_dshape(checked_shape(shape), real("log_z", log_z))
 
 
 def dz_dshape(shape: ArrayLike, z: ArrayLike) -> NDArray[np.float64]:
@@ -286,7 +286,7 @@ def dz_dshape(shape: ArrayLike, z: ArrayLike) -> NDArray[np.float64]:
     array([2.14692206, 1.17356303, 1.        ])
     """
     with np.errstate(all="ignore"):
-        return _dz_dshape(_shape(shape), _nonnegative("z", z))
+        return _dz_dshape(checked_shape(shape), _nonnegative("z", z))
 
 
 def dp_dshape(shape: ArrayLike, z: ArrayLike) -> NDArray[np.float64]:
@@ -322,10 +322,11 @@ def dp_dshape(shape: ArrayLike, z: ArrayLike) -> NDArray[np.float64]:
     np.float64(-0.431729710635)
     """
     with np.errstate(all="ignore"):
-        return _dp_dshape(_shape(shape), _nonnegative("z", z))
+        return _dp_dshape(checked_shape(shape), _nonnegative("z", z))
 
 
-def _shape(value: ArrayLike) -> NDArray[np.float64]:
+def checked_shape(value: ArrayLike) -> NDArray[np.float64]:
+    """`value` as shapes, each positive and finite or NaN, which NumPy's functions pass through."""
     array = real("shape", value)
     require("shape", "positive and finite", array, np.isnan(array) | ((array > 0) & (array < np.inf)))
     return array

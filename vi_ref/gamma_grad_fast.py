@@ -30,8 +30,8 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from vi_ref import gamma_grad
-from vi_ref._validate import positive, real, require, whole
-from vi_ref.gamma_grad import _COEFFICIENTS, _LARGE_SHAPE, _LARGE_SHAPE_WINDOW, _ratio, log_quotient
+from vi_ref._validate import real, require, whole
+from vi_ref.gamma_grad import _COEFFICIENTS, _LARGE_SHAPE, _LARGE_SHAPE_WINDOW, _ratio, checked_shape, log_quotient
 from vi_ref.special import digamma, digamma_minus_log, split_log
 
 Array = NDArray[np.float64]
@@ -294,10 +294,10 @@ def dp_dshape(shape: ArrayLike, z: ArrayLike) -> Array:
 
 def _spread(shape: ArrayLike, given: Array, in_log: bool, n_threads: int | None) -> Array:
     """Arrange the draws one shape a row, and whole rows, or pieces of a row, over threads."""
-    shape = positive("shape", shape)
+    shape = checked_shape(shape)
     workers = whole("n_threads", os.cpu_count() or 1 if n_threads is None else n_threads, 1)
     extends = given.ndim >= shape.ndim and given.shape[given.ndim - shape.ndim:] == shape.shape
-    if given.size < 2 * max(shape.size, 1) or not extends or shape.min() < 1e-300:
+    if given.size < 2 * max(shape.size, 1) or not extends or not shape.min() >= 1e-300:
         return (gamma_grad.dlogz_dshape if in_log else gamma_grad.dz_dshape)(shape, given)
     rows = np.ascontiguousarray(given.reshape(-1, shape.size).T)
     out = np.empty_like(rows)
