@@ -102,7 +102,7 @@ BAD_TABLES = {
 def test_bad_tables_are_refused_in_one_line(tmp_path, capsys, name):
     content, reason = BAD_TABLES[name]
     (tmp_path / "table.csv").write_text(content)
-    refused(["--counts", str(tmp_path / "table.csv"), "--out", str(tmp_path / "out")], reason, capsys)
+    assert_refused(["--counts", str(tmp_path / "table.csv"), "--out", str(tmp_path / "out")], reason, capsys)
     assert not (tmp_path / "out").exists()
 
 
@@ -130,7 +130,7 @@ def test_bad_tables_are_refused_in_one_line(tmp_path, capsys, name):
 def test_bad_options_are_refused_in_one_line(tmp_path, capsys, monkeypatch, arguments, reason):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "table.xls").write_text("1,2\n")
-    refused(arguments, reason, capsys)
+    assert_refused(arguments, reason, capsys)
     assert [p.name for p in tmp_path.iterdir()] == ["table.xls"]
 
 
@@ -138,17 +138,18 @@ def test_the_tutorials_prior_with_zeros_names_its_first_pixel(tmp_path, capsys):
     picture = 2 * datasets.ring()
     picture[[5, 9]] = 0
     np.save(tmp_path / "a.npy", picture)
-    refused(["--prior-shape", str(tmp_path / "a.npy")], "--prior-shape must be positive and finite, got 0.0 at index 5",
-            capsys)
+    reason = "--prior-shape must be positive and finite, got 0.0 at index 5"
+    assert_refused(["--prior-shape", str(tmp_path / "a.npy")], reason, capsys)
 
 
 def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    refused([*QUICK, "--out", str(tmp_path / "file" / "out")], "--out must be a folder that can be written", capsys)
+    out = str(tmp_path / "file" / "out")
+    assert_refused([*QUICK, "--out", out], "--out must be a folder that can be written", capsys)
 
 
 def test_a_fit_that_leaves_the_positive_numbers_is_reported_in_one_line(tmp_path, capsys):
-    refused([*QUICK, "--learning-rate", "1e6", "--out", str(tmp_path / "new")], "step 1 is too long", capsys)
+    assert_refused([*QUICK, "--learning-rate", "1e6", "--out", str(tmp_path / "new")], "step 1 is too long", capsys)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -157,7 +158,7 @@ def test_help_explains_each_option():
         assert action.help and "\n" not in action.help
 
 
-def refused(arguments, reason, capsys):
+def assert_refused(arguments, reason, capsys):
     """Exit code 2, one line on stderr, no traceback."""
     try:
         code = main(arguments)
@@ -180,12 +181,13 @@ def test_an_earlier_runs_pictures_do_not_stay_beside_a_new_result(tmp_path):
 
 def test_a_table_of_no_dimension_is_refused(tmp_path, capsys):
     np.save(tmp_path / "t.npy", np.array(5))
-    refused(["--counts", str(tmp_path / "t.npy")], "must be a table of observations by columns, got shape ()", capsys)
+    reason = "must be a table of observations by columns, got shape ()"
+    assert_refused(["--counts", str(tmp_path / "t.npy")], reason, capsys)
 
 
 def test_a_folder_in_the_way_of_a_picture_is_refused_before_any_work(tmp_path, capsys):
     (tmp_path / "posterior.png").mkdir()
-    refused([*QUICK, "--out", str(tmp_path)], "posterior.png", capsys)
+    assert_refused([*QUICK, "--out", str(tmp_path)], "posterior.png", capsys)
     assert [p.name for p in tmp_path.iterdir()] == ["posterior.png"]
 
 

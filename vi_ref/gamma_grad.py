@@ -129,7 +129,7 @@ def _continued_fraction(shape, z, gap):
 
     C = 1/f_0 with f_{k-1} = z + 2k - 1 - shape + k (shape - k) / f_k, evaluated
     from the far end together with the derivative of each f. The length was
-    found by experiment: it leaves less than 3e-17.
+    found by experiment, for shapes 1e-8 ... 1e8: it leaves less than 1e-17.
     """
     length = int(10.0 + 105.0 / z)
     f, df = z + 2.0 * length + 1.0 - shape, -1.0
