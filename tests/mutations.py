@@ -1196,6 +1196,14 @@ MUTATIONS = [
      "if z[i] != 0.0 else 0.0",
      "if z[i] > 0.0 else 0.0",
      "tests/test_gamma_grad_fast.py::test_ends_of_the_domain_are_those_of_the_clear_version"),
+    ("vi_ref/plots.py",
+     "frames=n_frames",
+     "frames=n_frames - 1",
+     "tests/test_plots.py::test_a_player_holds_each_frame_once_needs_no_server_and_is_described"),
+    ("vi_ref/plots.py",
+     r'<link rel="stylesheet"\s+href="https://[^>]*>',
+     r'<nothing>',
+     "tests/test_plots.py::test_a_player_holds_each_frame_once_needs_no_server_and_is_described"),
 ]
 
 

@@ -1,7 +1,10 @@
 """The pictures hold the numbers they are meant to show."""
 
+import re
+
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from vi_ref import Gamma, PoissonGamma, datasets, fit, plots
 
@@ -81,3 +84,20 @@ def test_saved_files_are_the_same_for_the_same_figure(model, tmp_path):
     for name in ("a.png", "b.png"):
         plots.save(plots.drawn_prior(model.prior), tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_player_holds_each_frame_once_needs_no_server_and_is_described():
+    figure = Figure(figsize=(1, 1))
+    axes, drawn = figure.subplots(), []
+
+    def draw(k):
+        drawn.append(k)
+        axes.clear()
+        axes.plot([0, k])
+
+    html = plots.player(figure, draw, 3, alt='a line, "rising"', seconds=0.25)
+    frames = re.findall(r'frames\[\d\] = "data:image/png;base64,([^"]+)"', html)
+    assert drawn[-3:] == [0, 1, 2] and len(set(frames)) == 3
+    assert "http" not in html and 'class="fa ' not in html
+    assert html.count("<img alt=") == html.count("<img ") == 1 and "a line, &quot;rising&quot;" in html
+    assert re.search(r"new Animation\(frames, img_id, slider_id, 250", html)

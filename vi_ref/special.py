@@ -61,7 +61,7 @@ def _reciprocals(x, far):
 def digamma(x: float) -> float:
     """psi(x) = d log Gamma(x) / dx for x > 0 (DLMF 5.5.2 and 5.11.2).
 
-    The error is relative to max(1, |psi|): psi has a root at 1.4616.
+    The error is relative to max(1, abs(psi)): psi has a root at 1.4616.
     """
     far = x if x >= _ASYMPTOTIC_FROM else x + math.ceil(_ASYMPTOTIC_FROM - x)
     return math.log(far) - _reciprocals(x, far) + _digamma_tail(far)

@@ -12,6 +12,7 @@ from typing import Any
 
 from vi_ref._validate import one_of
 
+#: The gradient estimators that there are.
 NAMES = ("reparameterized", "sticking_the_landing", "exact")
 
 __all__ = ["NAMES", "Estimate", "by_name", *NAMES]
