@@ -87,17 +87,26 @@ def test_saved_files_are_the_same_for_the_same_figure(model, tmp_path):
 
 
 def test_a_player_holds_each_frame_once_needs_no_server_and_is_described():
-    figure = Figure(figsize=(1, 1))
-    axes, drawn = figure.subplots(), []
+    drawn = []
 
-    def draw(k):
+    def picture(k):
         drawn.append(k)
-        axes.clear()
-        axes.plot([0, k])
+        figure = Figure(figsize=(1, 1))
+        figure.subplots().plot([0, k])
+        return figure
 
-    html = plots.player(figure, draw, 3, alt='a line, "rising"', seconds=0.25)
+    html = plots.player(picture, 3, alt='a line, "rising"', seconds=0.25)
     frames = re.findall(r'frames\[\d\] = "data:image/png;base64,([^"]+)"', html)
-    assert drawn[-3:] == [0, 1, 2] and len(set(frames)) == 3
+    assert drawn == [0, 1, 2] and len(set(frames)) == 3
     assert "http" not in html and 'class="fa ' not in html
     assert html.count("<img alt=") == html.count("<img ") == 1 and "a line, &quot;rising&quot;" in html
     assert re.search(r"new Animation\(frames, img_id, slider_id, 250", html)
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ({"n_frames": 0}, "n_frames must be a whole number of at least 1, got 0"),
+    ({"n_frames": 2, "seconds": 0.0}, "seconds must be in (0, inf), got 0.0"),
+])
+def test_a_player_without_frames_or_time_is_refused_before_anything_is_drawn(arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        plots.player(lambda k: pytest.fail("drawn"), alt="", **arguments)

@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from os import PathLike
-from typing import Any
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from matplotlib import rc_context
@@ -16,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from vi_ref._validate import between, whole
 from vi_ref.datasets import IMAGE
 from vi_ref.gamma import Gamma
 from vi_ref.optimize import Fit
@@ -38,37 +40,53 @@ def save(figure: Figure, path: str | PathLike[str]) -> None:
 
 #: In place of the icon font that matplotlib's player loads from a server.
 _SYMBOLS = {
-    "minus": "-", "plus": "+", "fast-backward": "\u23ee", "fast-forward": "\u23ed", "step-backward": "\u276e",
+    "minus": "-", "plus": "+", "fast-backward": "|\u25c0", "fast-forward": "\u25b6|", "step-backward": "\u276e",
     "step-forward": "\u276f", "play fa-flip-horizontal": "\u25c0", "pause": "\u275a\u275a", "play": "\u25b6",
 }
 
 
-def player(figure: Figure, draw: Callable[[int], Any], n_frames: int, alt: str, seconds: float = 0.4) -> str:
+def player(picture: Callable[[int], Figure], n_frames: int, alt: str, seconds: float = 0.4) -> str:
     """A sequence of pictures with a slider, as HTML that needs no server and no network.
 
     Parameters
     ----------
-    figure : Figure
-    draw : callable
-        ``draw(k)`` turns the figure into its k-th picture.
+    picture : callable
+        ``picture(k)`` draws the k-th, k = 0 ... n_frames - 1; all of one size.
     n_frames : int
+        At least 1.
     alt : str
         What the pictures show, for who cannot see them.
     seconds : float
-        How long each is shown.
+        How long each is shown, positive.
 
     Returns
     -------
     str
         To be shown in a notebook by ``IPython.display.HTML``.
-    """
-    from matplotlib.animation import FuncAnimation  # slow to import, and few need it
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    FigureCanvasAgg(figure)
-    with rc_context(_STYLE):
-        film = FuncAnimation(figure, draw, frames=n_frames, init_func=lambda: None, interval=1000 * seconds)
-        html = film.to_jshtml(default_mode="once")
+    Examples
+    --------
+    >>> from vi_ref import datasets
+    >>> priors = [datasets.picture_prior(datasets.ring(), weight) for weight in (1, 2, 5)]
+    >>> html = player(lambda k: drawn_prior(priors[k]), 3, alt="The drawn zero, trusted more and more.")
+    >>> html.count("data:image/png;base64,")
+    3
+    """
+    from matplotlib.animation import HTMLWriter  # slow to import, and few need it
+
+    whole("n_frames", n_frames, 1)
+    between("seconds", seconds, 0, np.inf)
+    with rc_context(_STYLE), TemporaryDirectory() as folder:
+        page = Path(folder, "player.html")
+        writer = HTMLWriter(fps=1 / seconds, embed_frames=True, default_mode="once")
+        for k in range(n_frames):
+            figure = picture(k)
+            if k == 0:
+                writer.setup(figure, page, figure.dpi)
+            writer.fig = figure
+            writer.grab_frame()
+        writer.finish()
+        html = page.read_text(encoding="utf-8")
     html = re.sub(r'<link rel="stylesheet"\s+href="https://[^>]*>', "", html)
     html = re.sub(r'<i class="fa fa-([\w -]+)"></i>', lambda icon: _SYMBOLS[icon[1]], html)
     return html.replace("<img id=", f'<img alt="{escape(alt)}" id=')
@@ -113,8 +131,8 @@ def prior_dialled_down(prior: Gamma, counts: NDArray, sizes: Sequence[int] = (0,
         The pixel whose density is drawn.
     """
     with rc_context(_STYLE):
-        figure = _figure(9, 3.6)
-        axes = figure.subplots(2, len(sizes), height_ratios=[1, 1.1])
+        figure = _figure(max(1.5 * len(sizes), 5), 3.6)
+        axes = figure.subplots(2, len(sizes), squeeze=False, height_ratios=[1, 1.1])
         posteriors = [PoissonGamma.from_totals(prior, m, counts[:m].sum(axis=0)).posterior for m in sizes]
         grid = np.linspace(0.01, 20, 800)
         for (above, below), m, q in zip(axes.T, sizes, posteriors, strict=True):
