@@ -75,7 +75,7 @@ class Adam:
         return AdamState(0, np.zeros_like(params, dtype=float), np.zeros_like(params, dtype=float))
 
     def update(self, params: Array, gradient: Array, state: AdamState, scale: float = 1.0) -> tuple[Array, AdamState]:
-        """One step down the gradient.
+        """One step down the gradient: book eqs. `eq-adam-moments`, `eq-adam-bias` and `eq-adam-step`.
 
         Parameters
         ----------

@@ -59,7 +59,7 @@ def ring(floor: float = 0.25) -> NDArray[np.float64]:
 
 
 def picture_prior(picture: NDArray[np.float64], weight: float = 2.0) -> Gamma:
-    """The prior that counts a picture as `weight` examples: Gamma(weight x0, weight).
+    """The prior that counts a picture as `weight` examples, Gamma(weight x0, weight): book eq. `eq-picture-prior`.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ def _terms(model: PoissonGamma, q: Gamma) -> tuple[Array, ...]:
 
 
 def value(model: PoissonGamma, q: Gamma) -> float:
-    """The exact ELBO, E_q[log p(x, theta) - log q(theta)], in nats.
+    """The exact ELBO, E_q[log p(x, theta) - log q(theta)], in nats: book eq. `eq-elbo-value`.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def rounding(model: PoissonGamma, q: Gamma) -> float:
 
 
 def gradient(model: PoissonGamma, q: Gamma) -> tuple[Array, Array]:
-    """Gradient of `value` in (log shape, log rate), each of shape (D,).
+    """Gradient of `value` in (log shape, log rate), each of shape (D,): book eq. `eq-elbo-gradient`.
 
     Both are written in differences from the posterior, which keeps their
     relative accuracy as q approaches it:
@@ -84,10 +84,10 @@ def gradient(model: PoissonGamma, q: Gamma) -> tuple[Array, Array]:
 
 
 def natural_gradient(model: PoissonGamma, q: Gamma) -> tuple[Array, Array]:
-    """Natural gradient of `value` in (shape, rate): (A - alpha, B - beta).
+    """Natural gradient of `value` in (shape, rate): (A - alpha, B - beta), book eq. `eq-natural-gradient`.
 
     The Fisher information of Gamma(alpha, beta) in (shape, rate) is
-    [[psi'(alpha), -1/beta], [-1/beta, alpha/beta^2]]; its inverse turns the gradient
+    [[psi'(alpha), -1/beta], [-1/beta, alpha/beta^2]], book eq. `eq-fisher`; its inverse turns the gradient
     into the distance to the posterior, so that one unit step is exact.
 
     Examples
@@ -108,7 +108,7 @@ def cross_check(model: PoissonGamma, q: Gamma) -> dict[str, Any]:
         Relative errors ``{"max": ..., "median": ...}`` over the columns under ``"shape"``,
         ``"rate"``, ``"mean"`` and ``"sd"``; in nats ``"kl"``, KL(q || posterior), and
         ``"evidence_gap"``, log evidence - ELBO, which equals it and is computed apart from
-        it, up to ``"evidence_gap_rounding"``.
+        it (book eq. `eq-elbo-gap`), up to ``"evidence_gap_rounding"``.
     """
     checks: dict[str, Any] = {}
     for name in ("shape", "rate", "mean", "sd"):

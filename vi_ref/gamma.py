@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 class Gamma:
     """Independent gamma distributions Gamma(shape, rate); the rate, never the scale.
 
-    The density of theta is rate^shape theta^(shape-1) e^(-rate theta) / Gamma(shape).
+    The density of theta is rate^shape theta^(shape-1) e^(-rate theta) / Gamma(shape), book eq. `eq-gamma-density`.
     Inference happens in log space, so most of the project works with the density
     of log theta, `log_density`, which is finite even where theta underflows to 0.
 
@@ -78,13 +78,13 @@ class Gamma:
 
     @property
     def mean_log(self) -> Array:
-        """E[log theta] = psi(shape) - log rate, to 4e-16 of 1 + abs(log mean) + 1/shape."""
+        """E[log theta] = psi(shape) - log rate, book eq. `eq-mean-log`, to 4e-16 of 1 + abs(log mean) + 1/shape."""
         return np.log(self.mean) + digamma_minus_log_ufunc(self.shape)
 
     def entropy(self) -> Array:
         """Entropy of theta in nats: shape - log rate + log Gamma(shape) + (1 - shape) psi(shape).
 
-        Written with Stirling's formula taken out of both log Gamma and psi, which
+        Book eq. `eq-entropy`. Written with Stirling's formula taken out of both log Gamma and psi, which
         leaves the normal distribution's entropy and small corrections; the plain
         form cancels to 1e-10 at shape 1e5, this one is good to 1e-15 of 1 + 1/shape + abs(result).
         """
@@ -96,8 +96,8 @@ class Gamma:
     def log_density(self, log_theta: ArrayLike) -> Array:
         """Log density of log theta, with respect to log theta (the Jacobian included).
 
-        With x = log(theta / mean) it is log(shape / 2 pi)/2 - stirling_error(shape)
-        - shape (e^x - 1 - x), which keeps its digits at large shapes: within 4 sd of the mean
+        Book eq. `eq-log-density`. With x = log(theta / mean) it is log(shape / 2 pi)/2 -
+        stirling_error(shape) - shape (e^x - 1 - x), which keeps its digits at large shapes: within 4 sd of the mean
         it is off by at most 8 eps of 1 + sqrt(shape) (1 + abs(log theta) + abs(log mean)).
 
         Parameters
@@ -111,11 +111,11 @@ class Gamma:
             return normaliser - self.shape * np.where(x == np.inf, np.inf, np.expm1(x) - x)
 
     def grad_log_density(self, log_theta: ArrayLike) -> Array:
-        """Derivative of `log_density` in log theta: shape - rate theta."""
+        """Derivative of `log_density` in log theta: shape - rate theta, book eq. `eq-grad-log-density`."""
         return self.shape - self.rate * np.exp(log_theta)
 
     def log_prob(self, theta: ArrayLike) -> Array:
-        """Log density of theta with respect to theta.
+        """Log density of theta with respect to theta, book eq. `eq-gamma-density`.
 
         At theta = 0 it is -inf, log rate or inf as the shape is above, at or below 1.
 
@@ -173,7 +173,7 @@ class Gamma:
     # -- geometry --------------------------------------------------------------------------------
 
     def natural_parameters(self) -> tuple[Array, Array]:
-        """(shape - 1, -rate), the coefficients of log theta and theta in the log density of theta."""
+        """(shape - 1, -rate), what multiplies log theta and theta in log_prob: book eq. `eq-natural-parameters`."""
         return self.shape - 1, -self.rate
 
     def kl(self, other: "Gamma") -> Array:
@@ -183,7 +183,7 @@ class Gamma:
 
             A (r - 1 - log r)  +  int_alpha^A (A - t) (psi'(t) - 1/t) dt,
 
-        a distance between the means and one between the shapes, neither negative.
+        book eq. `eq-kl`, a distance between the means and one between the shapes, neither negative.
         The textbook's sum of log Gamma functions cancels to -1e-12 when the two
         are nearly equal; here the relative error is at most 1e-12 down to relative
         differences of 1e-12, for shapes from 1e-3 to 1e6.
@@ -198,7 +198,7 @@ def sample_log_standard(shape: Array, n_samples: int, rng: np.random.Generator) 
     """Draws of log z, z ~ Gamma(shape, 1), shape (n_samples, ...).
 
     At shapes up to 1, z = z' U^(1/shape) with z' ~ Gamma(shape + 1, 1) and U uniform
-    (Marsaglia & Tsang 2000, section 6): log z = log z' + log(U)/shape cannot
+    (Marsaglia & Tsang 2000, section 6; book eq. `eq-boost`): log z = log z' + log(U)/shape cannot
     underflow, and -log U is an exponential draw.
 
     Parameters

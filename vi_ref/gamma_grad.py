@@ -47,7 +47,7 @@ def expansion_coefficients(orders: int, degree: int) -> NDArray[np.float64]:
         g_0 = x / (1 - e^-x)
         g_k = (g_{k-1}' - g_{k-1} - psi_k e^x) / (e^x - 1),
 
-    where psi(shape) - log shape = sum_k psi_k / shape^k. Each g_k is regular at
+    where psi(shape) - log shape = sum_k psi_k / shape^k (book eq. `eq-expansion`). Each g_k is regular at
     x = 0, so its Taylor coefficients are rational and are worked out exactly.
 
     Parameters
@@ -92,7 +92,7 @@ _COEFFICIENTS = expansion_coefficients(orders=14, degree=25)
 
 @njit(cache=True, error_model="numpy")
 def _expansion(shape, x):
-    """Large shapes: sum_k g_k(x) / shape^k over z = shape e^x.
+    """Large shapes: sum_k g_k(x) / shape^k over z = shape e^x, book eq. `eq-expansion`.
 
     The sum ends where shape^-k < e^-36: up to the last order kept, every g_k is below 0.1 from k = 2 on.
     """
@@ -110,7 +110,7 @@ def _expansion(shape, x):
 def _series(shape, z, gap):
     """Left: (1/shape) sum_n z^n / (shape+1)_n [psi(shape+1+n) - log z], with gap = psi(shape+1) - log z >= 0.
 
-    DLMF 8.11.4 differentiated term by term; no term is negative.
+    Book eq. `eq-series`: DLMF 8.11.4 differentiated term by term; no term is negative.
     """
     total, n = gap, 1.0
     term = z / (shape + 1.0)
@@ -127,7 +127,7 @@ def _series(shape, z, gap):
 def _continued_fraction(shape, z, gap):
     """Right: C (log z - psi(shape)) + dC/dshape, with Q(shape, z) = z p C (Legendre, DLMF 8.9.2).
 
-    C = 1/f_0 with f_{k-1} = z + 2k - 1 - shape + k (shape - k) / f_k, evaluated
+    Book eq. `eq-continued-fraction`: C = 1/f_0 with f_{k-1} = z + 2k - 1 - shape + k (shape - k) / f_k, evaluated
     from the far end together with the derivative of each f. The length was
     found by experiment, for shapes 1e-8 ... 1e8: it leaves less than 1e-17.
     """
@@ -160,7 +160,7 @@ def _ratio(shape, z, log_z, x):
 def _deviance(shape, z, x):
     """shape log(shape / z) + z - shape, with x = log(z / shape); by its series where z is close (Loader 2000).
 
-    With v = (shape - z) / (shape + z) it is (shape - z) v + 2 shape v (v^2/3 + v^4/5 + ...).
+    Book eq. `eq-deviance`. With v = (shape - z) / (shape + z) it is (shape - z) v + 2 shape v (v^2/3 + v^4/5 + ...).
     """
     v = (shape - z) / (shape + z)
     if not abs(v) < 0.5:
@@ -177,7 +177,10 @@ def _deviance(shape, z, x):
 
 @njit(cache=True, error_model="numpy")
 def _log_zp(shape, z, log_z, x):
-    """log(z p(z; shape)) by Stirling's form and the deviance (Loader 2000), plainly below shape 1."""
+    """log(z p(z; shape)) by Stirling's form and the deviance (Loader 2000), plainly below shape 1.
+
+    Book eq. `eq-log-zp`.
+    """
     if shape < 1.0:
         return shape * log_z - z - math.lgamma(shape)
     return 0.5 * math.log(shape / _TWO_PI) - stirling_error(shape) - _deviance(shape, z, x)
@@ -214,7 +217,7 @@ def _dp_dshape(shape, z):
 
 
 def dlogz_dshape(shape: ArrayLike, log_z: ArrayLike) -> NDArray[np.float64]:
-    """d log z / dshape at fixed u = P(shape, z), from log z.
+    """d log z / dshape at fixed u = P(shape, z), from log z: book eq. `eq-implicit-log`.
 
     Works where z itself underflows to 0: at shape 0.001 half of all draws have
     log z below -690.
@@ -253,7 +256,7 @@ def dlogz_dshape(shape: ArrayLike, log_z: ArrayLike) -> NDArray[np.float64]:
 
 
 def dz_dshape(shape: ArrayLike, z: ArrayLike) -> NDArray[np.float64]:
-    """dz/dshape at fixed u = P(shape, z): the implicit gradient of a standard gamma draw.
+    """dz/dshape at fixed u = P(shape, z), the implicit gradient of a standard gamma draw: book eq. `eq-implicit`.
 
     Parameters
     ----------
@@ -292,7 +295,7 @@ def dz_dshape(shape: ArrayLike, z: ArrayLike) -> NDArray[np.float64]:
 def dp_dshape(shape: ArrayLike, z: ArrayLike) -> NDArray[np.float64]:
     """dP(shape, z)/dshape, the derivative of the regularised lower incomplete gamma function.
 
-    It is -p dz/dshape, so it carries the condition number of the density p: the
+    It is -p dz/dshape, book eq. `eq-dp`, so it carries the condition number of the density p: the
     relative error grows with abs(log(z p)).
 
     Parameters

@@ -148,7 +148,7 @@ def _clear_log(shape, z, log_z):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _taylor(shape, c, out):
-    """Coefficients of g(c + h) in h: (n+1) c g_{n+1} = (c - shape + 1 - n) g_n + g_{n-1} - l_n,
+    """Coefficients of g(c + h) in h, book eq. `eq-taylor`: (n+1) c g_{n+1} = (c - shape + 1 - n) g_n + g_{n-1} - l_n,
 
     l_n those of (c + h)(log(c + h) - psi): c(log c - psi), log c - psi + 1, 1/(2c), -1/(6c^2), ...
     """

@@ -46,8 +46,8 @@ class Rate:
 class Mean:
     """Coordinates (log shape, log mean), in which the Fisher information is diagonal.
 
-    log rate = log shape - log mean, so d/d log shape at fixed mean is the sum of the two
-    derivatives, and d/d log mean is minus the second.
+    Book eq. `eq-mean-coordinates`: log rate = log shape - log mean, so d/d log shape at fixed mean is the sum
+    of the two derivatives, and d/d log mean is minus the second.
     """
 
     @staticmethod
@@ -123,12 +123,12 @@ def fit(
         gradients well before the end (0.999 does not) and averages long enough to land:
         over digits 0 to 9, three priors and ten seeds the worst fit stopped at 2e-12 with 0.995.
     schedule : {"cosine", "constant"}
-        How the learning rate falls over the steps.
+        How the learning rate falls over the steps; the cosine is book eq. `eq-cosine`.
     coordinates : {"mean", "rate"}
         (log shape, log mean) or (log shape, log rate), in which the optimiser moves.
     average : float
         In [0, 1): the share of the last steps whose coordinates are averaged into the
-        result; 0 takes the last step's.
+        result (book eq. `eq-average`); 0 takes the last step's.
     keep_every : int
         The trace keeps q at the start, at every such step, and at the end.
 

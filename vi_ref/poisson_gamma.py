@@ -15,8 +15,8 @@ Array = NDArray[np.float64]
 class PoissonGamma:
     """Independent Poisson counts whose rates have gamma priors; conjugate, so all is known.
 
-    Everything goes through the sufficient statistics, the number of rows m and
-    the column sums, so that no method's cost depends on m.
+    The posterior is book eq. `eq-posterior`. Everything goes through the sufficient statistics, the
+    number of rows m and the column sums, so that no method's cost depends on m.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class PoissonGamma:
         Returns
         -------
         ndarray, shape (S, D)
-            A log theta - B theta + const: the Jacobian log theta is in it.
+            A log theta - B theta + const, book eq. `eq-log-joint`: the Jacobian log theta is in it.
         """
         log_theta = self._columns(log_theta)
         return self.posterior.shape * log_theta - self.posterior.rate * np.exp(log_theta) + self.log_constant
@@ -119,7 +119,7 @@ class PoissonGamma:
         return self.log_joint_terms(log_theta).sum(axis=-1)
 
     def grad_log_joint(self, log_theta: ArrayLike) -> Array:
-        """Derivative of `log_joint` in log theta, shape (S, D): A - B theta."""
+        """Derivative of `log_joint` in log theta, shape (S, D): A - B theta, book eq. `eq-grad-log-joint`."""
         return self.posterior.shape - self.posterior.rate * np.exp(self._columns(log_theta))
 
     def _columns(self, log_theta: ArrayLike) -> Array:
@@ -130,7 +130,7 @@ class PoissonGamma:
 
     @property
     def log_evidence_terms(self) -> Array:
-        """Log evidence of each column, shape (D,)."""
+        """Log evidence of each column, shape (D,): book eq. `eq-evidence`."""
         A, B = self.posterior.shape, self.posterior.rate
         return self.log_constant + gammaln(A) - A * np.log(B)
 
@@ -140,7 +140,7 @@ class PoissonGamma:
         return self.log_evidence_terms.sum()
 
     def predictive(self) -> Any:
-        """The next row of counts: negative binomial, as a frozen ``scipy.stats.nbinom``.
+        """The next row of counts: negative binomial, as a frozen ``scipy.stats.nbinom``; book eq. `eq-predictive`.
 
         A Poisson count whose rate is Gamma(A, B) is negative binomial with n = A and
         p = B / (B + 1): mean A/B, variance A/B + A/B^2. As p holds 1 - p = 1/(B + 1) only to

@@ -53,8 +53,9 @@ class BetaPaths(NamedTuple):
 def beta(a: ArrayLike, b: ArrayLike, n_samples: int, rng: np.random.Generator) -> BetaPaths:
     """Draws of Beta(a, b), with density x^(a-1) (1-x)^(b-1) / B(a, b), and their paths.
 
-    The difference log x - log(1 - x) = log z_1 - log z_2 moves as the two gamma draws do (Figurnov,
-    Mohamed & Mnih 2018, eq. 5); dlog x is 1 - x times, dlog(1 - x) is -x times its change.
+    Book eq. `eq-beta-path`: the difference log x - log(1 - x) = log z_1 - log z_2 moves as the two gamma
+    draws do (Figurnov, Mohamed & Mnih 2018, eq. 5); dlog x is 1 - x times, dlog(1 - x) is -x times its
+    change.
 
     Parameters
     ----------
@@ -93,9 +94,9 @@ class DirichletPaths(NamedTuple):
     def gradient(self, slope: ArrayLike) -> Array:
         """dL/dconcentration_j draw by draw, from slope_i = dL/dlog x_i: dlogz_j (slope_j - x_j sum_i slope_i).
 
-        That is the slope through the Jacobian dlog x_i / dconcentration_j = dlogz_j (delta_ij - x_j).
-        The brackets sum to zero over j, as scaling every z moves no x; the largest component
-        takes what the others leave, since its own bracket cancels near a vertex.
+        Book eq. `eq-dirichlet-gradient`. That is the slope through the Jacobian dlog x_i / dconcentration_j =
+        dlogz_j (delta_ij - x_j). The brackets sum to zero over j, as scaling every z moves no x; the largest
+        component takes what the others leave, since its own bracket cancels near a vertex.
 
         Parameters
         ----------
@@ -136,9 +137,10 @@ class DirichletPaths(NamedTuple):
 def dirichlet(concentration: ArrayLike, n_samples: int, rng: np.random.Generator) -> DirichletPaths:
     """Draws of Dirichlet(concentration), with density proportional to prod x_j^(concentration_j - 1), and their paths.
 
-    The paths are the gamma draws' (Figurnov, Mohamed & Mnih 2018, eq. 5) and `DirichletPaths.gradient`
-    puts them together. Every log x is finite: near a vertex the small components keep their order and
-    spread, and the largest its distance from 1, as -log1p of the others over it.
+    Book eq. `eq-dirichlet-path`. The paths are the gamma draws' (Figurnov, Mohamed & Mnih 2018, eq. 5)
+    and `DirichletPaths.gradient` puts them together. Every log x is finite: near a vertex the small
+    components keep their order and spread, and the largest its distance from 1, as -log1p of the others over
+    it.
 
     Parameters
     ----------
@@ -183,7 +185,8 @@ class InverseGammaPaths(NamedTuple):
 def inverse_gamma(shape: ArrayLike, scale: ArrayLike, n_samples: int, rng: np.random.Generator) -> InverseGammaPaths:
     """Draws of scale / z, with density scale^shape x^(-shape-1) e^(-scale/x) / Gamma(shape), and their paths.
 
-    The gamma draw's path (Figurnov, Mohamed & Mnih 2018, eq. 5) with its sign changed.
+    The gamma draw's path (Figurnov, Mohamed & Mnih 2018, eq. 5) with its sign changed: book eq.
+    `eq-inverse-gamma-path`.
 
     Parameters
     ----------
@@ -221,7 +224,8 @@ class ChiSquarePaths(NamedTuple):
 def chi_square(df: ArrayLike, n_samples: int, rng: np.random.Generator) -> ChiSquarePaths:
     """Draws of chi-square with df degrees of freedom, 2 Gamma(df/2, 1), and their paths.
 
-    Half the gamma draw's path (Figurnov, Mohamed & Mnih 2018, eq. 5), as its shape is df/2.
+    Half the gamma draw's path (Figurnov, Mohamed & Mnih 2018, eq. 5), as its shape is df/2: book eq.
+    `eq-chi-square-path`.
 
     Parameters
     ----------
@@ -260,7 +264,8 @@ def student_t(df: ArrayLike, n_samples: int, rng: np.random.Generator) -> Studen
     """Draws of Student's t, normal / sqrt(chi-square(df) / df), and their paths: dt/ddf = t dlogabst_ddf.
 
     The normal's square is 2 Gamma(1/2, 1) and does not move with df; half of log df - log z_2 does
-    (Figurnov, Mohamed & Mnih 2018, eq. 5). In log space the tail of a small df does not overflow.
+    (Figurnov, Mohamed & Mnih 2018, eq. 5; book eq. `eq-student-path`). In log space the tail of a small df
+    does not overflow.
 
     Parameters
     ----------

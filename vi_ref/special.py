@@ -29,8 +29,8 @@ _ASYMPTOTIC_FROM = 10.0
 def split_log(x: float) -> tuple[float, float]:
     """log x for x > 0 as high + low, good to 1e-16 absolute however large it is.
 
-    With x = m 2^k and m near 1, high = k log 2 is exact, for its log 2 has 32 trailing zero
-    bits, and low holds log m and the rest of k log 2. So a difference of logarithms
+    Book eq. `eq-split-log`. With x = m 2^k and m near 1, high = k log 2 is exact, for its log 2 has 32
+    significant bits and k at most 11, and low holds log m and the rest of k log 2. So a difference of logarithms
     ``(log_z - high) - low`` keeps the digits that ``log_z - log(x)`` rounds away.
     """
     m, k = math.frexp(x)
@@ -41,7 +41,7 @@ def split_log(x: float) -> tuple[float, float]:
 
 @njit(cache=True, error_model="numpy")
 def _digamma_tail(x):
-    """psi(x) - log x for x >= 10: DLMF 5.11.2, -1/(2x) - sum B_2k / (2k x^2k)."""
+    """psi(x) - log x for x >= 10: -1/(2x) - sum B_2k / (2k x^2k), book eq. `eq-digamma-asymptotic` (DLMF 5.11.2)."""
     w = 1.0 / (x * x)
     bernoulli = w * (1 / 12 - w * (1 / 120 - w * (1 / 252 - w * (1 / 240 - w * (
         1 / 132 - w * (691 / 32760 - w * (1 / 12 - w * 3617 / 8160)))))))
@@ -50,7 +50,7 @@ def _digamma_tail(x):
 
 @njit(cache=True, error_model="numpy")
 def _reciprocals(x, far):
-    """1/x + 1/(x + 1) + ... below far, the small terms first: psi(far) - psi(x)."""
+    """1/x + 1/(x + 1) + ... below far, small terms first: psi(far) - psi(x), book eq. `eq-digamma-recurrence`."""
     total = 0.0
     for k in range(round(far - x) - 1, -1, -1):
         total += 1.0 / (x + k)
@@ -61,7 +61,8 @@ def _reciprocals(x, far):
 def digamma(x: float) -> float:
     """psi(x) = d log Gamma(x) / dx for x > 0 (DLMF 5.5.2 and 5.11.2).
 
-    The error is relative to max(1, abs(psi)): psi has a root at 1.4616.
+    Book eqs. `eq-digamma-recurrence` and `eq-digamma-asymptotic`. The error is relative to max(1, abs(psi)):
+    psi has a root at 1.4616.
     """
     far = x if x >= _ASYMPTOTIC_FROM else x + math.ceil(_ASYMPTOTIC_FROM - x)
     return math.log(far) - _reciprocals(x, far) + _digamma_tail(far)
@@ -69,7 +70,7 @@ def digamma(x: float) -> float:
 
 @njit(cache=True, error_model="numpy")
 def digamma_minus_log(x: float) -> float:
-    """psi(x) - log x for x > 0: about -1/(2x) when x is large, -1/x when small."""
+    """psi(x) - log x for x > 0, book eq. `eq-digamma-minus-log`: about -1/(2x) when x is large, -1/x when small."""
     far = x if x >= _ASYMPTOTIC_FROM else x + math.ceil(_ASYMPTOTIC_FROM - x)
     return math.log(far / x) - _reciprocals(x, far) + _digamma_tail(far)
 
@@ -78,7 +79,7 @@ def digamma_minus_log(x: float) -> float:
 def trigamma_minus_reciprocal(x: float) -> float:
     """psi'(x) - 1/x for x > 0: about 1/(2x^2) when x is large, 1/x^2 when small.
 
-    From psi'(x) = psi'(x + 1) + 1/x^2 (DLMF 5.15.5) the difference obeys
+    Book eq. `eq-trigamma-minus-reciprocal`. From psi'(x) = psi'(x + 1) + 1/x^2 (DLMF 5.15.5) the difference obeys
     h(x) = h(x + 1) + 1/(x^2 (x + 1)): positive terms only, where psi'(x) - 1/x
     written out loses a factor of 2x in relative accuracy.
     """
@@ -94,7 +95,10 @@ def trigamma_minus_reciprocal(x: float) -> float:
 
 @njit(cache=True, error_model="numpy")
 def _stirling_step(x):
-    """stirling_error(x) - stirling_error(x + 1) = (x + 1/2) log(1 + 1/x) - 1 = y^2/3 + y^4/5 + ..., y = 1/(2x + 1)."""
+    """stirling_error(x) - stirling_error(x + 1) = (x + 1/2) log(1 + 1/x) - 1 = y^2/3 + y^4/5 + ..., y = 1/(2x + 1).
+
+    Book eq. `eq-stirling-step`.
+    """
     if x < 1.0:
         return (x + 0.5) * math.log1p(1.0 / x) - 1.0
     w = 1.0 / (2.0 * x + 1.0) ** 2
@@ -108,7 +112,7 @@ def _stirling_step(x):
 def stirling_error(x: float) -> float:
     """log Gamma(x) - [(x - 1/2) log x - x + log(2 pi)/2] for x > 0: about 1/(12x).
 
-    What Stirling's formula leaves out (DLMF 5.11.1). Densities built from it
+    What Stirling's formula leaves out (DLMF 5.11.1), book eq. `eq-stirling-error`. Densities built from it
     keep their digits where log Gamma(x) is in the thousands.
     """
     total = 0.0

@@ -29,7 +29,7 @@ class Paths(NamedTuple):
 
 
 def draw(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator) -> Paths:
-    """Sample q and differentiate the integrand along each sample's path."""
+    """Sample q and differentiate the integrand along each sample's path, book eq. `eq-path-theta`."""
     log_z = sample_log_standard(q.shape, n_samples, rng)
     log_theta = log_z - np.log(q.rate)
     log_theta.flags.writeable = False                    # a model must not change what q is evaluated at

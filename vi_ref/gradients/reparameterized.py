@@ -14,7 +14,9 @@ from vi_ref.special import digamma_minus_log_ufunc
 
 
 def estimate(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator) -> Estimate:
-    """Unbiased pathwise estimate of the ELBO and of its gradient, score included.
+    """Unbiased pathwise estimate of the ELBO and of its gradient, score included: book eq. `eq-reparameterized`.
+
+    The score is book eq. `eq-score`; that the mean over the draws is the gradient, book eq. `eq-pathwise`.
 
     Parameters
     ----------
@@ -28,7 +30,8 @@ def estimate(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator) -> 
     Returns
     -------
     Estimate
-        At q = posterior its covariance is the Fisher information over n_samples:
+        At q = posterior its covariance is the Fisher information over n_samples, book
+        eq. `eq-variance-at-optimum`:
         the log-shape sd is sqrt(alpha^2 psi'(alpha) / n_samples).
 
     References

@@ -13,7 +13,7 @@ from vi_ref.gradients._paths import Estimate, draw
 
 
 def estimate(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator) -> Estimate:
-    """Unbiased path-derivative estimate of the ELBO and of its gradient.
+    """Unbiased path-derivative estimate of the ELBO and of its gradient: book eq. `eq-path-derivative`.
 
     Parameters
     ----------
