@@ -55,7 +55,7 @@ def value(model: PoissonGamma, q: Gamma) -> float:
 def rounding(model: PoissonGamma, q: Gamma) -> float:
     """A bound on the rounding error of ``value(model, q) - model.log_evidence``.
 
-    Each term carries at most 8 roundings of 2^-53 of its own size, those of its
+    Book eq. `eq-gap-rounding`. Each term carries at most 8 roundings of 2^-53 of its own size, those of its
     logarithm or log Gamma included, and passes at most 5 + D additions of numbers
     no larger than the sum of sizes. That SciPy's psi and log Gamma keep to their share is
     taken on trust; ``tests/test_exact_elbo.py`` holds the bound against mpmath.

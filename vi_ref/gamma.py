@@ -63,17 +63,17 @@ class Gamma:
 
     @property
     def mean(self) -> Array:
-        """E[theta] = shape / rate."""
+        """E[theta] = shape / rate, book eq. `eq-moments`."""
         return self.shape / self.rate
 
     @property
     def variance(self) -> Array:
-        """Var[theta] = shape / rate^2."""
+        """Var[theta] = shape / rate^2, book eq. `eq-moments`."""
         return self.mean / self.rate
 
     @property
     def sd(self) -> Array:
-        """Standard deviation of theta, sqrt(shape) / rate."""
+        """Standard deviation of theta, sqrt(shape) / rate, book eq. `eq-moments`."""
         return np.sqrt(self.shape) / self.rate
 
     @property
@@ -84,7 +84,7 @@ class Gamma:
     def entropy(self) -> Array:
         """Entropy of theta in nats: shape - log rate + log Gamma(shape) + (1 - shape) psi(shape).
 
-        Book eq. `eq-entropy`. Written with Stirling's formula taken out of both log Gamma and psi, which
+        Book eq. `eq-entropy`; as in `eq-entropy-accurate` Stirling's formula is taken out of log Gamma and psi, which
         leaves the normal distribution's entropy and small corrections; the plain
         form cancels to 1e-10 at shape 1e5, this one is good to 1e-15 of 1 + 1/shape + abs(result).
         """
@@ -134,7 +134,7 @@ class Gamma:
     # -- probabilities ---------------------------------------------------------------------------
 
     def cdf(self, theta: ArrayLike) -> Array:
-        """P(shape, rate theta) for non-negative theta, by scipy.special."""
+        """P(shape, rate theta) for non-negative theta, book eq. `eq-incomplete-gamma`, by scipy.special."""
         theta = real("theta", theta)
         require("theta", "non-negative", theta, theta >= 0)
         return gammainc(self.shape, self.rate * theta)

@@ -142,14 +142,17 @@ def _continued_fraction(shape, z, gap):
 
 @njit(cache=True, error_model="numpy")
 def _ratio(shape, z, log_z, x):
-    """d log z / dshape from z, log z and x = log(z / shape): the dispatcher over the regimes."""
+    """d log z / dshape from z, log z and x = log(z / shape): the dispatcher over the regimes.
+
+    From shape 1 on psi(shape + 1) - log z comes in small parts, book eq. `eq-gap-in-logs`.
+    """
     if math.isnan(z):
         return z
     if z == math.inf:
         return 0.0                                       # log(z)/z in the limit
     if shape >= _LARGE_SHAPE and abs(x) <= _LARGE_SHAPE_WINDOW:
         return _expansion(shape, x)
-    if shape >= 1.0:                                     # psi(shape + 1) - log z, in small parts
+    if shape >= 1.0:
         gap = digamma_minus_log(shape) + 1.0 / shape - x
     else:
         gap = digamma(shape + 1.0) - log_z
@@ -283,7 +286,8 @@ def dz_dshape(shape: ArrayLike, z: ArrayLike) -> NDArray[np.float64]:
 
     Examples
     --------
-    For large shapes z is nearly shape + sqrt(shape) times a normal draw, so that the gradient tends to 1:
+    At shape 1 it is an exponential integral, book eq. `eq-at-one`; for large shapes z is nearly shape +
+    sqrt(shape) times a normal draw, so that the gradient tends to 1:
 
     >>> dz_dshape([0.1, 1.0, 1e8], [0.1, 1.0, 1e8]).round(9)
     array([2.14692206, 1.17356303, 1.        ])

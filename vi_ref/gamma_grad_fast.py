@@ -150,7 +150,8 @@ def _clear_log(shape, z, log_z):
 def _taylor(shape, c, out):
     """Coefficients of g(c + h) in h, book eq. `eq-taylor`: (n+1) c g_{n+1} = (c - shape + 1 - n) g_n + g_{n-1} - l_n,
 
-    l_n those of (c + h)(log(c + h) - psi): c(log c - psi), log c - psi + 1, 1/(2c), -1/(6c^2), ...
+    from book eq. `eq-ode`, l_n those of (c + h)(log(c + h) - psi): c(log c - psi), log c - psi + 1, 1/(2c),
+    -1/(6c^2), ...
     """
     log_c, x = math.log(c), log_quotient(c, shape)
     from_psi = x - digamma_minus_log(shape) if shape >= 1.0 else log_c - digamma(shape)

@@ -103,7 +103,7 @@ def fit(
     average: float = 0.0,
     keep_every: int = 50,
 ) -> Fit:
-    """Fit q = Gamma(shape, rate) to a model by stochastic ascent of the ELBO.
+    """Fit q = Gamma(shape, rate) to a model by stochastic ascent of the ELBO: book eq. `eq-fit-step`.
 
     Parameters
     ----------

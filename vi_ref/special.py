@@ -61,8 +61,8 @@ def _reciprocals(x, far):
 def digamma(x: float) -> float:
     """psi(x) = d log Gamma(x) / dx for x > 0 (DLMF 5.5.2 and 5.11.2).
 
-    Book eqs. `eq-digamma-recurrence` and `eq-digamma-asymptotic`. The error is relative to max(1, abs(psi)):
-    psi has a root at 1.4616.
+    Book eq. `eq-digamma`, by `eq-digamma-recurrence` and `eq-digamma-asymptotic`. The error is relative to
+    max(1, abs(psi)): psi has a root at 1.4616.
     """
     far = x if x >= _ASYMPTOTIC_FROM else x + math.ceil(_ASYMPTOTIC_FROM - x)
     return math.log(far) - _reciprocals(x, far) + _digamma_tail(far)
@@ -70,7 +70,10 @@ def digamma(x: float) -> float:
 
 @njit(cache=True, error_model="numpy")
 def digamma_minus_log(x: float) -> float:
-    """psi(x) - log x for x > 0, book eq. `eq-digamma-minus-log`: about -1/(2x) when x is large, -1/x when small."""
+    """psi(x) - log x for x > 0: about -1/(2x) when x is large, -1/x when small.
+
+    Book eq. `eq-digamma-minus-log`, by `eq-digamma-asymptotic` from 10 on.
+    """
     far = x if x >= _ASYMPTOTIC_FROM else x + math.ceil(_ASYMPTOTIC_FROM - x)
     return math.log(far / x) - _reciprocals(x, far) + _digamma_tail(far)
 
@@ -79,9 +82,9 @@ def digamma_minus_log(x: float) -> float:
 def trigamma_minus_reciprocal(x: float) -> float:
     """psi'(x) - 1/x for x > 0: about 1/(2x^2) when x is large, 1/x^2 when small.
 
-    Book eq. `eq-trigamma-minus-reciprocal`. From psi'(x) = psi'(x + 1) + 1/x^2 (DLMF 5.15.5) the difference obeys
-    h(x) = h(x + 1) + 1/(x^2 (x + 1)): positive terms only, where psi'(x) - 1/x
-    written out loses a factor of 2x in relative accuracy.
+    Book eq. `eq-trigamma-minus-reciprocal`, by `eq-trigamma-asymptotic` from 10 on. From psi'(x) = psi'(x +
+    1) + 1/x^2 (DLMF 5.15.5) the difference obeys h(x) = h(x + 1) + 1/(x^2 (x + 1)): positive terms only,
+    where psi'(x) - 1/x written out loses a factor of 2x in relative accuracy.
     """
     total = 0.0
     while x < _ASYMPTOTIC_FROM:
@@ -112,7 +115,8 @@ def _stirling_step(x):
 def stirling_error(x: float) -> float:
     """log Gamma(x) - [(x - 1/2) log x - x + log(2 pi)/2] for x > 0: about 1/(12x).
 
-    What Stirling's formula leaves out (DLMF 5.11.1), book eq. `eq-stirling-error`. Densities built from it
+    What Stirling's formula leaves out (DLMF 5.11.1), book eq. `eq-stirling-error`: by steps of
+    `eq-stirling-step` up to 10 and by `eq-stirling-asymptotic` from there. Densities built from it
     keep their digits where log Gamma(x) is in the thousands.
     """
     total = 0.0

@@ -16,7 +16,8 @@ from vi_ref.special import digamma_minus_log_ufunc
 def estimate(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator) -> Estimate:
     """Unbiased pathwise estimate of the ELBO and of its gradient, score included: book eq. `eq-reparameterized`.
 
-    The score is book eq. `eq-score`; that the mean over the draws is the gradient, book eq. `eq-pathwise`.
+    The score is book eq. `eq-score`, its mean zero `eq-score-mean-zero`; that the paths' mean is the rest
+    of the gradient, `eq-pathwise`.
 
     Parameters
     ----------

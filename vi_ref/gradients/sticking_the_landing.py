@@ -15,6 +15,8 @@ from vi_ref.gradients._paths import Estimate, draw
 def estimate(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator) -> Estimate:
     """Unbiased path-derivative estimate of the ELBO and of its gradient: book eq. `eq-path-derivative`.
 
+    It leaves out the score, whose mean is zero by book eq. `eq-score-mean-zero`.
+
     Parameters
     ----------
     model : object

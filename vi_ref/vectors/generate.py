@@ -200,7 +200,7 @@ def row(point: Point, precision: str) -> tuple[str, str, float]:
 
 
 def _tail(alpha: mpf, z: mpf | None, log_z: mpf, truth: Truth, at_log_z: mpf) -> list[str]:
-    """The truths and condition numbers of a row: d log |f| / d log x for f = dP, dz and dlogz."""
+    """The truths and condition numbers of a row, book eq. `eq-condition`, of dP, dz and dlogz."""
     p, q, zp, h, dh, r = truth
     exp = mp.exp(log_z)
     in_alpha, in_z = alpha * dh / h, r / h - (alpha - exp)
