@@ -66,7 +66,8 @@ class TraceTable(SphinxDirective):
 
 
 def _functions(trace: Trace, between: str) -> str:
-    return between.join(f"{{py:obj}}`{name.removeprefix('vi_ref.')} <{name}>`" for name in trace.functions)
+    shown = [(name, name.removeprefix("vi_ref.")) for name in trace.functions]
+    return between.join(f"`{short}`" if "._" in name else f"{{py:obj}}`{short} <{name}>`" for name, short in shown)
 
 
 def _tests(trace: Trace, between: str) -> str:
