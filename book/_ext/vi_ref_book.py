@@ -5,8 +5,10 @@ import runpy
 from itertools import groupby
 from typing import ClassVar
 
+import numpy as np
 from docutils import nodes
 from docutils.parsers.rst import directives
+from numpy.typing import ArrayLike, NDArray
 from reading import ROOT, Trace, source, traces
 from sphinx.util.docutils import SphinxDirective
 
@@ -79,6 +81,13 @@ def link_equations(app, what, name, obj, options, lines):
     lines[:] = [re.sub(r"(?<!:)`(eq-[\w-]+)`", r":eq:`\1`", line) for line in lines]
 
 
+def named_types(app, obj, bound_method):
+    """Let a signature say ArrayLike and Array where it would spell out the unions behind them."""
+    names = [(ArrayLike, "ArrayLike"), (NDArray[np.float64], "Array")]
+    for parameter, hint in getattr(obj, "__annotations__", {}).items():
+        obj.__annotations__[parameter] = next((name for kind, name in names if hint == kind), hint)
+
+
 def both_engines(app, config):
     """Give the macros to MathJax and to LaTeX."""
     as_mathjax = {name: list(m) if isinstance(m, tuple) else m for name, m in MACROS.items()}
@@ -95,4 +104,5 @@ def setup(app):
     app.add_directive("trace-table", TraceTable)
     app.connect("config-inited", both_engines)
     app.connect("autodoc-process-docstring", link_equations)
+    app.connect("autodoc-before-process-signature", named_types)
     return {"parallel_read_safe": True}
