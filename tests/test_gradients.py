@@ -137,6 +137,10 @@ def test_spread_of_the_full_gradient_at_the_optimum_is_the_scores(shape):
         low, high = stats.chi2.ppf(0.5e-7, freedom) / freedom, stats.chi2.isf(0.5e-7, freedom) / freedom
         assert low <= ratio <= high
         assert 0.92 < low and high < 1.085
+    product = estimate.log_shape * estimate.log_rate                       # covariance -alpha / n_samples
+    standard_error = product.std() / np.sqrt(k)                            # within 6 of them: false failure 2e-9 each
+    assert abs(product.mean() + shape / n_samples) <= 6 * standard_error
+    assert 10 * standard_error < shape / n_samples                         # so that a dropped sign is sixteen away
 
 
 @PATHWISE

@@ -89,7 +89,8 @@ class Gamma:
         form cancels to 1e-10 at shape 1e5, this one is good to 1e-15 of 1 + 1/shape + abs(result).
         """
         normal = 0.5 * np.log(2 * np.pi * self.shape) - np.log(self.rate)
-        return normal + stirling_error_ufunc(self.shape) + (1 - self.shape) * digamma_minus_log_ufunc(self.shape)
+        corrections = stirling_error_ufunc(self.shape) + (1 - self.shape) * digamma_minus_log_ufunc(self.shape)
+        return normal + corrections
 
     # -- densities -------------------------------------------------------------------------------
 

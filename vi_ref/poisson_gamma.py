@@ -112,7 +112,8 @@ class PoissonGamma:
             A log theta - B theta + const, book eq. `eq-log-joint`: the Jacobian log theta is in it.
         """
         log_theta = self._columns(log_theta)
-        return self.posterior.shape * log_theta - self.posterior.rate * np.exp(log_theta) + self.log_constant
+        A, B = self.posterior.shape, self.posterior.rate
+        return A * log_theta - B * np.exp(log_theta) + self.log_constant
 
     def log_joint(self, log_theta: ArrayLike) -> Array:
         """Log joint density of the counts and log theta, shape (S,), the sum of `log_joint_terms`."""
