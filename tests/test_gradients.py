@@ -1,5 +1,8 @@
 """The gradient estimators: unbiased by quadrature over their noise, of the right spread, wired to the right column."""
 
+from functools import partial
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -11,7 +14,9 @@ from vi_ref.gamma_grad import dlogz_dshape
 from vi_ref.gradients import exact, reparameterized, sticking_the_landing
 
 SHAPES = (0.3, 1.0, 7.5, 50.0, 400.0)
-PATHWISE = pytest.mark.parametrize("estimator", [reparameterized, sticking_the_landing])
+THIRD = SimpleNamespace(estimate=partial(reparameterized.estimate, exact_entropy=True), __name__="exact_entropy")
+PATHWISE = pytest.mark.parametrize("estimator", [reparameterized, sticking_the_landing, THIRD],
+                                   ids=["reparameterized", "sticking_the_landing", "exact_entropy"])
 UNIT = 2.0**-53
 
 
@@ -141,6 +146,17 @@ def test_spread_of_the_full_gradient_at_the_optimum_is_the_scores(shape):
     standard_error = product.std() / np.sqrt(k)                            # within 6 of them: false failure 2e-9 each
     assert abs(product.mean() + shape / n_samples) <= 6 * standard_error
     assert 10 * standard_error < shape / n_samples                         # so that a dropped sign is sixteen away
+
+
+def test_exact_entropy_changes_the_score_for_its_mean_on_the_same_draws():
+    model, q = many_columns()
+    full, third = (reparameterized.estimate(model, q, 9, np.random.default_rng(2), exact_entropy=exactly)
+                   for exactly in (False, True))
+    assert full.elbo == third.elbo
+    np.testing.assert_allclose(third.log_rate, full.log_rate, rtol=1e-11)  # the entropy does not know the rate
+    assert np.all(third.log_shape != full.log_shape)
+    with pytest.raises(ValueError, match="^exact_entropy must be True or False, got 1$"):
+        reparameterized.estimate(model, q, 9, np.random.default_rng(2), exact_entropy=1)
 
 
 @PATHWISE

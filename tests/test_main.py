@@ -11,11 +11,12 @@ import pytest
 
 from vi_ref import PoissonGamma, datasets
 from vi_ref.__main__ import LIMITS, SETTINGS, judge, main, parser
+from vi_ref.gradients import NAMES
 
 QUICK = ["--steps", "3", "--n-samples", "2"]
 
 
-def test_the_default_settings_are_the_issue_of_record():
+def test_the_default_settings():
     """The tutorial's: full gradient, rate coordinates, constant 0.2; ours: mean, cosine, beta2 0.996."""
     common = {"learning_rate": 0.2, "n_samples": 128, "steps": 5000}
     assert SETTINGS["tutorial"] == common | {
@@ -112,7 +113,7 @@ def test_bad_tables_are_refused_in_one_line(tmp_path, capsys, name):
     (["--n-samples", "many"], "--n-samples"),
     (["--learning-rate", "-1"], "--learning-rate must be in (0, inf), got -1.0"),
     (["--learning-rate", "nan"], "--learning-rate must be in (0, inf), got nan"),
-    (["--gradient", "magic"], "--gradient must be one of reparameterized, sticking_the_landing, exact, got 'magic'"),
+    (["--gradient", "magic"], f"--gradient must be one of {', '.join(NAMES)}, got 'magic'"),
     (["--schedule", "magic"], "--schedule must be one of constant, cosine"),
     (["--coordinates", "magic"], "--coordinates must be one of rate, mean"),
     (["--seed", "-1"], "--seed must be a whole number of at least 0, got -1"),

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from mpmath import mp
 from scipy.optimize import root
 from scipy.special import gammaln, psi
 
@@ -88,6 +89,44 @@ def test_gradient_in_the_coordinates_against_finite_differences_of_the_elbo(coor
         assert abs(ours[i] - once) <= budget < 1e-6 * np.abs(ours).max()
 
 
+@CHARTS
+def test_natural_gradient_is_the_gradient_by_the_inverse_fisher_information_in_the_coordinates(coordinates):
+    """F in the chart is J^T F J, J the derivative of (log shape, log rate) in it; solved at 40 digits."""
+    q, g = Gamma([1e-3, 0.5, 7.0, 1e5], [1.0, 2.0, 3.0, 4.0]), np.array([[1.0, -2.0, 0.3, 5.0], [0.7, 1.0, -4.0, -4.9]])
+    chart = optimize.COORDINATES[coordinates]
+    ours = chart.move(*optimize.natural(q, *g))
+    J = np.array([[1, 0], [0, 1] if coordinates == "rate" else [1, -1]])
+    for d, (a, column) in enumerate(zip(q.shape, ours.T, strict=True)):
+        with mp.workdps(40):
+            a = mp.mpf(float(a))
+            fisher = mp.matrix(J.T.tolist()) * mp.matrix([[a**2 * mp.psi(1, a), -a], [-a, a]]) * mp.matrix(J.tolist())
+            truth = mp.lu_solve(fisher, mp.matrix(chart.gradient(*g)[:, d].tolist()))
+            off = max(abs(mp.mpf(float(x)) - t) for x, t in zip(column, truth, strict=True))
+            # log_shape + log_rate loses at most a unit of their sizes, 16 units cover the rest; the solution's size
+            # is that of g over the least eigenvalue, at most 2/a + what (g1 + g2) / det leaves
+            size = sum(abs(x) for x in g[:, d]) / (a**2 * mp.psi(1, a) - a) + abs(g[1, d]) / a
+            assert off <= 16 * UNIT * size
+
+
+@CHARTS
+def test_a_small_natural_step_is_the_same_change_of_q_in_both_coordinates(coordinates):
+    chart, q, eps = optimize.COORDINATES[coordinates], MODEL.prior, 1e-7
+    to_shape, to_rate = optimize.natural(q, *exact_elbo.gradient(MODEL, q))
+    np.testing.assert_allclose(to_shape, MODEL.posterior.shape / q.shape - 1, rtol=1e-12)
+    np.testing.assert_allclose(to_rate, MODEL.posterior.rate / q.rate - 1, rtol=1e-12)
+    moved = chart.q(chart.of(q) + eps * chart.move(to_shape, to_rate))     # second order: (eps * 100)^2 = 1e-10
+    np.testing.assert_allclose(np.log(moved.shape / q.shape), eps * to_shape, atol=1e-14, rtol=1e-6)
+    np.testing.assert_allclose(np.log(moved.rate / q.rate), eps * to_rate, atol=1e-14, rtol=1e-6)
+
+
+@CHARTS
+def test_a_fit_by_natural_gradients_lands(coordinates):
+    q = run(n_steps=1500, natural_gradient=True, coordinates=coordinates).q
+    np.testing.assert_allclose(q.shape, MODEL.posterior.shape, rtol=1e-9)
+    np.testing.assert_allclose(q.rate, MODEL.posterior.rate, rtol=1e-9)
+    assert np.any(q.shape != run(n_steps=1500, coordinates=coordinates).q.shape)
+
+
 @pytest.mark.parametrize("schedule, shares", [("constant", (1, 1, 1, 1)), ("cosine", (1, (2 + 2**0.5) / 4, 0.5, 0))])
 @CHARTS
 def test_steps_go_uphill_by_the_schedules_share_of_the_learning_rate(schedule, shares, coordinates):
@@ -163,6 +202,7 @@ def test_a_step_out_of_the_positive_numbers_stops_the_fit_and_says_where(coordin
     ("keep_every", 0, "keep_every must be a whole number of at least 1, got 0"),
     ("average", 1.0, r"average must be in \[0, 1\), got 1.0"),
     ("average", math.nan, r"average must be in \[0, 1\), got nan"),
+    ("natural_gradient", "yes", "natural_gradient must be True or False, got 'yes'"),
     ("gradient", "autograd", f"gradient must be one of {', '.join(NAMES)}, got 'autograd'"),
     ("schedule", "linear", "schedule must be one of constant, cosine, got 'linear'"),
     ("coordinates", "log", "coordinates must be one of rate, mean, got 'log'"),

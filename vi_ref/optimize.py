@@ -14,6 +14,7 @@ from vi_ref._validate import between, generator, one_of, whole
 from vi_ref.adam import Adam
 from vi_ref.gamma import Gamma
 from vi_ref.gradients import by_name
+from vi_ref.special import trigamma_minus_reciprocal_ufunc
 
 Array = NDArray[np.float64]
 
@@ -42,6 +43,8 @@ class Rate:
         """A gradient in (log shape, log rate), mapped to these coordinates."""
         return np.stack([log_shape, log_rate])
 
+    move = gradient      #: A move of (log shape, log rate), seen in these coordinates.
+
 
 class Mean:
     """Coordinates (log shape, log mean), in which the Fisher information is diagonal.
@@ -65,8 +68,32 @@ class Mean:
         """A gradient in (log shape, log rate), mapped to these coordinates."""
         return np.stack([log_shape + log_rate, -log_rate])
 
+    @staticmethod
+    def move(log_shape: Array, log_rate: Array) -> Array:
+        """A move of (log shape, log rate), seen in these coordinates."""
+        return np.stack([log_shape, log_shape - log_rate])
+
 
 COORDINATES = {"rate": Rate, "mean": Mean}
+
+
+def natural(q: Gamma, log_shape: Array, log_rate: Array) -> tuple[Array, Array]:
+    """The natural gradient F^-1 g in (log shape, log rate) of a gradient g in them, estimated or exact.
+
+    F = [[shape^2 psi', -shape], [-shape, shape]] is the Fisher information, book eq. `eq-fisher`, there in (shape,
+    rate). Its determinant is shape^3 (psi' - 1/shape), whose bracket is formed without cancellation.
+
+    Examples
+    --------
+    The exact gradient's leads to the posterior, book eq. `eq-natural-gradient`: (A - shape) / shape, (B - rate) / rate.
+
+    >>> from vi_ref import PoissonGamma, exact_elbo
+    >>> model = PoissonGamma(Gamma(2.0, 1.0), [[3, 0], [5, 1]])
+    >>> natural(model.prior, *exact_elbo.gradient(model, model.prior))
+    (array([4. , 0.5]), array([2., 2.]))
+    """
+    to_shape = (log_shape + log_rate) / (q.shape**2 * trigamma_minus_reciprocal_ufunc(q.shape))
+    return to_shape, to_shape + log_rate / q.shape
 
 
 @dataclass(frozen=True)
@@ -100,6 +127,7 @@ def fit(
     optimizer: Adam = Adam(learning_rate=0.2, beta2=0.996),
     schedule: str = "cosine",
     coordinates: str = "mean",
+    natural_gradient: bool = False,
     average: float = 0.0,
     keep_every: int = 50,
 ) -> Fit:
@@ -126,6 +154,9 @@ def fit(
         How the learning rate falls over the steps; the cosine is book eq. `eq-cosine`.
     coordinates : {"mean", "rate"}
         (log shape, log mean) or (log shape, log rate), in which the optimiser moves.
+    natural_gradient : bool
+        Whether the optimiser is handed `natural` of the estimated gradient, a direction that is the same change of
+        q in all coordinates, in place of the gradient.
     average : float
         In [0, 1): the share of the last steps whose coordinates are averaged into the
         result (book eq. `eq-average`); 0 takes the last step's.
@@ -157,6 +188,8 @@ def fit(
     keep_every, average = whole("keep_every", keep_every, 1), between("average", average, 0, 1, "[)")
     share = SCHEDULES[one_of("schedule", schedule, tuple(SCHEDULES))]
     chart = COORDINATES[one_of("coordinates", coordinates, tuple(COORDINATES))]
+    if not isinstance(natural_gradient, bool):
+        raise ValueError(f"natural_gradient must be True or False, got {natural_gradient!r}")
     _check(model, start, generator("rng", rng), optimizer)
 
     q, u = start, chart.of(start)
@@ -168,7 +201,10 @@ def fit(
         _stop_if_not_finite(estimated, q, t)
         elbo[t] = estimated.elbo
         norm[t] = np.linalg.norm([estimated.log_shape, estimated.log_rate])
-        ascent = chart.gradient(estimated.log_shape, estimated.log_rate)
+        if natural_gradient:
+            ascent = chart.move(*natural(q, estimated.log_shape, estimated.log_rate))
+        else:
+            ascent = chart.gradient(estimated.log_shape, estimated.log_rate)
         u, state = optimizer.update(u, -ascent, state, share(t, n_steps))     # Adam descends
         if t >= n_steps - average * n_steps:
             n_averaged += 1

@@ -2,8 +2,9 @@
 
 ``estimate(model, q, n_samples, rng) -> Estimate(elbo, log_shape, log_rate)``
 
-The model needs ``log_joint(log_theta)`` and ``grad_log_joint(log_theta)`` with respect to
-log theta, and nothing else; gradients are in (log shape, log rate) whatever the fit's coordinates.
+The model needs ``log_joint(log_theta)`` and ``grad_log_joint(log_theta)`` with respect to log theta, and
+nothing else; `score_function` and `measure_valued` ask for the first alone. Gradients are in (log shape,
+log rate) whatever the fit's coordinates.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from typing import Any
 from vi_ref._validate import one_of
 
 #: The gradient estimators that there are.
-NAMES = ("reparameterized", "sticking_the_landing", "exact")
+NAMES = ("reparameterized", "sticking_the_landing", "score_function", "generalized_reparameterization",
+         "rejection_sampling", "measure_valued", "exact")
 
 __all__ = ["NAMES", "Estimate", "by_name", *NAMES]
 
