@@ -20,7 +20,7 @@ _STEPS = 30                                              # of Newton's method, a
 
 
 def estimate(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator, *, coupled: bool = True) -> Estimate:
-    """Unbiased measure-valued estimate of the gradient of the ELBO; the ELBO itself is a plain mean.
+    """Unbiased measure-valued estimate of the gradient of the ELBO, book eq. `eq-weak-derivative`; the ELBO is a mean.
 
     The integrand is f = log joint - log q with the parameters inside f held: what that leaves out is the score,
     whose mean is zero. With theta ~ q_d, E ~ Exp(1), z = rate theta and P the incomplete gamma function
@@ -76,7 +76,7 @@ def estimate(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator, *, 
 
 
 def _draw(q: Gamma, n_samples: int, rng: np.random.Generator, coupled: bool) -> tuple[Array, Array]:
-    """Draws of log theta, (S, D), and what replaces each: (3, S, D), by z_minus, by z_plus and for the rate."""
+    """Draws of log theta, (S, D), and what replaces each: (3, S, D), by z_minus, z_plus and book eq. `eq-weak-rate`."""
     log_z = sample_log_standard(q.shape, n_samples, rng)
     u = rng.random((1 if coupled else 2, *log_z.shape))
     if coupled:                                          # Gamma(shape) + Exp(1) = Gamma(shape + 1)
@@ -87,7 +87,10 @@ def _draw(q: Gamma, n_samples: int, rng: np.random.Generator, coupled: bool) -> 
 
 
 def _weak_derivatives(model: Any, q: Gamma, log_theta: Array, replaced: Array) -> tuple[Array, Array, Array]:
-    """f of each draw, (S,), and its weak derivatives in log shape and in log rate, (S, D) each."""
+    """f of each draw, (S,), and its weak derivatives in log shape and in log rate, (S, D) each.
+
+    Book eq. `eq-weak-derivative` with `eq-weak-shape` and `eq-weak-rate`.
+    """
     log_theta.flags.writeable = False                    # a model must not change what the others are held at
     log_joint, log_q = _log_joint(model, log_theta), q.log_density(log_theta)
     f = -q.log_density(replaced)                         # log q of the columns held is in no difference
@@ -105,7 +108,10 @@ def _weak_derivatives(model: Any, q: Gamma, log_theta: Array, replaced: Array) -
 
 
 def _sides(shape: Array, u_minus: Array, u_plus: Array) -> tuple[Array, Array]:
-    """log z_minus and log z_plus, where -dP/dshape is c u_minus and c (1 - u_plus), from starts further out."""
+    """log z_minus and log z_plus, where -dP/dshape is c u_minus and c (1 - u_plus), from starts further out.
+
+    Book eq. `eq-weak-coupling`.
+    """
     psi = Gamma(shape, 1.0).mean_log
     log_c, curvature = _log_level(shape, psi)            # log(-dP/dshape) is log_c - (log z - psi)^2 / (2 curvature)
     minus, plus = -np.log(np.maximum(u_minus, 2.0**-54)), -np.log1p(-u_plus)
@@ -117,8 +123,9 @@ def _sides(shape: Array, u_minus: Array, u_plus: Array) -> tuple[Array, Array]:
 def _solve(shape: Array, psi: Array, level: Array, log_z: Array) -> Array:
     """The log z on the side of its start where log(-dP/dshape) = level, by Newton's method.
 
-    In log z it is concave, on each side the logarithm of an integral of a log-concave function, so that steps from
-    further out never pass the root; u is right to 1e-12 + 2e-14 sqrt(shape), relative.
+    Book eq. `eq-weak-coupling`. In log z it is concave, on each side the logarithm of an integral of a
+    log-concave function, so that steps from further out never pass the root; u is right to 1e-12 + 2e-14
+    sqrt(shape), relative.
     """
     tolerance = 1e-12 + 2e-14 * np.sqrt(shape)
     for _ in range(_STEPS):
