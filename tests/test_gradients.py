@@ -155,7 +155,7 @@ def test_exact_entropy_changes_the_score_for_its_mean_on_the_same_draws():
     assert full.elbo == third.elbo
     np.testing.assert_allclose(third.log_rate, full.log_rate, rtol=1e-11)  # the entropy does not know the rate
     assert np.all(third.log_shape != full.log_shape)
-    with pytest.raises(ValueError, match="^exact_entropy must be True or False, got 1$"):
+    with pytest.raises(ValueError, match=r"^exact_entropy must be True or False, got 1$"):
         reparameterized.estimate(model, q, 9, np.random.default_rng(2), exact_entropy=1)
 
 

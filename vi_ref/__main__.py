@@ -1,4 +1,7 @@
-"""The command line: ``python -m vi_ref`` fits the digit zero and holds it against the exact posterior."""
+"""The command line: ``python -m vi_ref`` fits the digit zero and holds it against the exact posterior.
+
+``python -m vi_ref gradients`` measures the bias, variance and cost of the gradient estimators.
+"""
 
 import argparse
 import json
@@ -33,6 +36,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "sticking_the_landing": _OURS | {"gradient": "sticking_the_landing"},
 }
 _FILES = ("convergence.png", "posterior.png", "prior.png", "generated.png", "result.json")
+_GRADIENT_FILES = ("gradient_noise.png", "naesseth.png", "gradients.json")
 #: With default settings the command fails when a worst relative error exceeds these.
 LIMITS = {"reparameterized": 5e-2, "sticking_the_landing": 1e-9}
 
@@ -44,7 +48,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The options of ``python -m vi_ref fit``."""
-    p = _Parser(prog="python -m vi_ref fit", description=(
+    p = _Parser(prog="python -m vi_ref fit", epilog="python -m vi_ref gradients --help: another command.", description=(
         "Fit the Poisson-gamma model by variational inference with hand-derived gradients, and hold the result "
         "against the exact posterior. Without options: the digit zero, three ways."))
     p.add_argument("--digit", type=int, metavar="N", help="the digit to fit, 0 to 9 (default 0)")
@@ -69,6 +73,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0 if all is well, 1 if the fit misses its limits, 2 for bad input."""
     argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["gradients"]:
+        return gradients(argv[1:])
     options = parser().parse_args(argv[1:] if argv[:1] == ["fit"] else argv)
     try:
         settings = chosen_settings(options)
@@ -112,6 +118,47 @@ def main(argv: list[str] | None = None) -> int:
     print(verdict)
     print(f"pictures and result.json are in {options.out}")
     return 0 if passed else 1
+
+
+def gradients_parser() -> argparse.ArgumentParser:
+    """The options of ``python -m vi_ref gradients``."""
+    p = _Parser(prog="python -m vi_ref gradients", description=(
+        "Measure the bias, variance and cost of the gradient estimators on the digit zero, their variance over shapes, "
+        "and the comparison of Naesseth et al. (2017), Fig. 4. Half a minute by default."))
+    p.add_argument("--replicates", type=int, default=400, metavar="N", help="estimates of each kind on the digit "
+                   "(default 400); the other two take 250 times as many draws")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random numbers (default 0)")
+    p.add_argument("--out", type=Path, default=Path("results"), metavar="DIR",
+                   help="folder for pictures and gradients.json (default results)")
+    return p
+
+
+def gradients(argv: list[str]) -> int:
+    """Run ``python -m vi_ref gradients``; 0 if all is well, 2 for bad input."""
+    options = gradients_parser().parse_args(argv)
+    try:
+        replicates = _validate.whole("--replicates", options.replicates, 2)
+        seed = _validate.whole("--seed", options.seed, 0)
+        _writable(options.out, _GRADIENT_FILES)
+    except (ValueError, OSError) as error:
+        return _refuse(error)
+    from vi_ref import plots, study  # slow to import, as in _pictures
+
+    model = PoissonGamma(datasets.picture_prior(datasets.ring()), datasets.digit(0))
+    n = 250 * replicates
+    print(f"the digit zero, {replicates} estimates of each kind; seed {seed}")
+    try:
+        result = {"digit": study.compare(model, replicates=replicates, seed=seed),
+                  "shapes": study.shape_sweep(n, seed), "naesseth": study.naesseth(n=n, seed=seed)}
+        figures = {"gradient_noise.png": plots.gradient_noise(result),
+                   "naesseth.png": plots.naesseth(result["naesseth"])}
+        _write(options.out, figures, result | {"replicates": replicates, "seed": seed, "versions": _versions()},
+               _GRADIENT_FILES)
+    except (MemoryError, OSError) as error:
+        return _refuse(error)
+    print(gradient_table(result["digit"]))
+    print(f"pictures and gradients.json are in {options.out}")
+    return 0
 
 
 def run(model: PoissonGamma, settings: Mapping[str, Any], seed: int) -> Fit:
@@ -195,6 +242,25 @@ def table(checks: Mapping[str, Mapping[str, Any]], seconds: Mapping[str, float] 
                      for label, cells in rows)
 
 
+_COLUMNS = {"bias, worst z": "worst_z", "rms z": "rms_z", "sd log shape": "sd_log_shape", "sd log rate": "sd_log_rate",
+            "model rows": "evaluations", "var x rows": "variance_evaluations", "seconds": "seconds",
+            "var x seconds": "variance_seconds"}
+
+
+def gradient_table(digit: Mapping[str, Mapping[str, Any]], timed: bool = True) -> str:
+    """The result of `study.compare`, a block a point and a line an estimator; the columns in seconds if `timed`."""
+    heads = [head for head in _COLUMNS if timed or "seconds" not in head]
+    lines = []
+    for point, rows in digit.items():
+        lines.append(f"{point:<31}" + "".join(f"{head:>15}" for head in heads))
+        for label, row in rows.items():
+            cells = ["no sampler"] if row is None else [f"{row[_COLUMNS[head]]:.2e}" for head in heads]
+            lines.append(f"  {label:<29}" + "".join(f"{cell:>15}" for cell in cells))
+    lines.append("z: in standard errors; sd, var: root and mean, over the components, of variance / (F/S)")
+    lines.append("model rows: those given to the model's functions, a draw; seconds: of one estimate")
+    return "\n".join(lines)
+
+
 def _pictures(model: PoissonGamma, counts: np.ndarray, fits: Mapping[str, Fit], seed: int) -> dict[str, Any]:
     from vi_ref import plots  # matplotlib is slow to import, and bad input should be refused at once
 
@@ -210,27 +276,27 @@ def _pictures(model: PoissonGamma, counts: np.ndarray, fits: Mapping[str, Fit], 
     return figures
 
 
-def _write(out: Path, figures: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-    """All files or none: they are made in a folder beside, then moved into place."""
+def _write(out: Path, figures: Mapping[str, Any], result: Mapping[str, Any], files: tuple[str, ...] = _FILES) -> None:
+    """All files or none: they are made in a folder beside, then moved into place; `result` as the last of `files`."""
     from vi_ref.plots import save
 
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as folder:
         for name, figure in figures.items():
             save(figure, os.path.join(folder, name))
-        Path(folder, "result.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        for name in (*figures, "result.json"):
+        Path(folder, files[-1]).write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        for name in (*figures, files[-1]):
             os.replace(os.path.join(folder, name), out / name)
-    for name in {*_FILES} - {*figures, "result.json"}:   # an earlier run's pictures would not belong to this result
+    for name in {*files} - {*figures, files[-1]}:        # an earlier run's pictures would not belong to this result
         (out / name).unlink(missing_ok=True)
 
 
-def _writable(out: Path) -> None:
+def _writable(out: Path, files: tuple[str, ...] = _FILES) -> None:
     existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
-        for name in _FILES:
+        for name in files:
             if (out / name).is_dir():
                 raise IsADirectoryError(None, f"{name} in it is a folder")
     except OSError as error:

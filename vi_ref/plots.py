@@ -10,6 +10,7 @@ from html import escape
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -286,4 +287,84 @@ def parameter_error(model: PoissonGamma, fits: Mapping[str, Fit]) -> Figure:
         axes.text(0, 2.0**-53 * 1.5, "rounding", fontsize=8)
         axes.set(xlabel="step", ylabel="worst relative error of shape and rate", ylim=(3e-17, 5))
         figure.legend(loc="outside right upper")
+    return figure
+
+
+#: Of each label of the noise studies: colour, dash, mark.
+_NOISE = {
+    "score, Rao-Blackwell": (GREY, ":", "x"),
+    "G-REP": (ORANGE, "--", "s"),
+    "RSVI, B = 0": (RED, "-", "^"),
+    "RSVI, B = 1": (RED, "--", "v"),
+    "RSVI, B = 3": (RED, "-.", "<"),
+    "RSVI, B = 10": (RED, ":", ">"),
+    "measure-valued, coupled": (GREEN, "-.", "D"),
+    "implicit, entropy exact": (BLUE, ":", "P"),
+    "implicit": (BLUE, "-", "o"),
+    "reparameterized": (BLUE, "--", "o"),
+    "sticking the landing": ("black", "-", "*"),
+}
+
+
+def gradient_noise(study: Mapping[str, Any]) -> Figure:
+    """The variance of every gradient estimator: on the digit at three points, and over shapes near the optimum.
+
+    Parameters
+    ----------
+    study : mapping
+        With the results of `study.compare` under ``"digit"`` and of `study.shape_sweep` under ``"shapes"``.
+    """
+    with rc_context(_STYLE):
+        figure = _figure(10, 4.6)
+        left, right = figure.subplots(1, 2, width_ratios=[1, 1.1])
+        floor = 1e-6
+        labels = [label for label, row in study["digit"]["start"].items() if row is not None]
+        for (point, rows), mark, color in zip(study["digit"].items(), "o^s", (GREY, ORANGE, BLUE), strict=True):
+            variance = np.array([rows[label]["variance"] for label in labels])
+            place = np.arange(len(labels))
+            seen = variance >= floor
+            left.plot(variance[seen], place[seen], mark, color=color, mec="black", mew=0.5, label=point)
+            left.plot(np.full(np.sum(~seen), floor), place[~seen], "<", color=color, mec="black", mew=0.5, ms=8)
+        left.axvline(1, color="black", lw=0.8, ls=":")
+        left.set(xscale="log", yticks=place, yticklabels=labels, xlim=(floor / 3, None),
+                 xlabel="mean variance / (F/S); at the left end: below 10⁻⁶", title="the digit zero, 64 columns")
+        left.invert_yaxis()
+        left.legend(fontsize=8, loc="center left")
+        sweep = study["shapes"]
+        for label, values in sweep["variance"].items():
+            color, dash, mark = _NOISE[label]
+            value, error = (np.array(part, dtype=float) for part in (values, sweep["error"][label]))
+            right.errorbar(sweep["shape"], value, 1.96 * error, color=color, ls=dash, marker=mark, ms=4, lw=1.3,
+                           elinewidth=0.8, label=label)
+        right.axhline(1, color="black", lw=0.8, ls=":")
+        right.set(xscale="log", yscale="log", xlabel="shape", ylabel="variance of one draw's d / d log shape, over F",
+                  title="one column, 0.1 sd from the optimum")
+        figure.legend(*right.get_legend_handles_labels(), loc="outside right center", fontsize=8)
+    return figure
+
+
+def naesseth(result: Mapping[str, Any]) -> Figure:
+    """Mean square error of one-draw gradients of a Dirichlet-multinomial, after Naesseth et al. (2017), Fig. 4.
+
+    Parameters
+    ----------
+    result : mapping
+        Of `study.naesseth`. Lines: the log joint; marks alone: the published code's constant.
+    """
+    with rc_context(_STYLE):
+        figure = _figure(8, 4.2)
+        axes = figure.subplots()
+        shape = np.array(result["shape"])
+        for label, values in result["log_joint"].items():
+            color, dash, mark = _NOISE[label]
+            square, error = np.array(values["mean_square"]), np.array(values["error"])
+            axes.plot(shape, square, color=color, ls=dash, lw=1.5, label=label)
+            axes.fill_between(shape, np.maximum(square - 1.96 * error, square / 10), square + 1.96 * error, color=color,
+                              alpha=0.2, lw=0)
+            axes.plot(shape, result["published"][label]["mean_square"], mark, color=color, mfc="none", ms=4)
+        axes.plot([], [], "o", color="black", mfc="none", ms=4, label="marks: constant of\nthe published code")
+        axes.axvline(1 + result["first_count"], color="black", lw=0.8, ls=":")
+        axes.text(1 + result["first_count"], axes.get_ylim()[1], " optimum", fontsize=8, va="top")
+        axes.set(yscale="log", xlabel=r"$\alpha_1$", ylabel=r"mean square error of one draw's d / d$\alpha_1$")
+        figure.legend(loc="outside right center", fontsize=8)
     return figure

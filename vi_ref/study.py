@@ -1,0 +1,250 @@
+"""How noisy are the gradient estimators? Bias, variance and cost of each, and the comparison of Naesseth et al. (2017).
+
+Variances are multiples of F/S, the Fisher information in (log shape, log rate) over the number of samples: what
+the full reparameterisation gradient has at q = posterior, exactly.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import gammaln, polygamma
+
+from vi_ref import exact_elbo
+from vi_ref._validate import positive, require, whole
+from vi_ref.gamma import Gamma, sample_log_standard
+from vi_ref.gamma_grad_fast import dlogz_dshape
+from vi_ref.gradients import by_name, generalized_reparameterization, measure_valued, rejection_sampling
+from vi_ref.gradients._paths import entropy_gradient
+from vi_ref.poisson_gamma import PoissonGamma
+from vi_ref.special import digamma_minus_log_ufunc, trigamma_minus_reciprocal_ufunc
+
+Array = NDArray[np.float64]
+
+#: What is compared: label, gradient estimator, options.
+ESTIMATORS: dict[str, tuple[str, dict[str, Any]]] = {
+    "score": ("score_function", {}),
+    "score, leave one out": ("score_function", {"baseline": "leave_one_out"}),
+    "score, Rao-Blackwell": ("score_function", {"rao_blackwell": True}),
+    "score, R.-B., leave one out": ("score_function", {"rao_blackwell": True, "baseline": "leave_one_out"}),
+    "score, R.-B., control variate": ("score_function", {"rao_blackwell": True, "baseline": "control_variate"}),
+    "G-REP": ("generalized_reparameterization", {}),
+    "RSVI, B = 0": ("rejection_sampling", {"augmentation": 0}),
+    "RSVI, B = 1": ("rejection_sampling", {"augmentation": 1}),
+    "RSVI, B = 10": ("rejection_sampling", {"augmentation": 10}),
+    "measure-valued": ("measure_valued", {"coupled": False}),
+    "measure-valued, coupled": ("measure_valued", {"coupled": True}),
+    "reparameterized": ("reparameterized", {}),
+    "sticking the landing": ("sticking_the_landing", {}),
+}
+#: A standard error below this multiple of F + 1 is rounding, and is taken to be as large as this.
+ROUNDING = 1e-10
+SHAPES = tuple(float(shape) for shape in np.logspace(-2, 4, 13))
+NAESSETH_SHAPES = (1.01, 1.05, 1.1, 1.2, 1.35, 1.5, 1.7, 1.9, 2.1, 2.4, 2.7, 3.0)
+_PATHS = {"G-REP": "g_rep", **{f"RSVI, B = {B}": B for B in (0, 1, 3, 10)}, "implicit": "implicit"}
+
+
+class Counted:
+    """A model that counts the rows of log theta given to its functions."""
+
+    def __init__(self, model: PoissonGamma):
+        self.model, self.rows = model, 0
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(self.model, name)
+
+        def counted(log_theta):
+            self.rows += len(log_theta)
+            return function(log_theta)
+
+        return counted
+
+
+def fisher(q: Gamma) -> Array:
+    """Fisher information of each column in log shape, alpha^2 psi'(alpha), and in log rate, alpha: (2, D)."""
+    return np.stack([q.shape + q.shape**2 * trigamma_minus_reciprocal_ufunc(q.shape), q.shape])
+
+
+def points(model: PoissonGamma) -> dict[str, Gamma]:
+    """The prior, the posterior, and half way between: the geometric means of their shapes and rates."""
+    a, b = model.prior, model.posterior
+    return {"start": a, "half way": Gamma(np.sqrt(a.shape * b.shape), np.sqrt(a.rate * b.rate)), "optimum": b}
+
+
+def replicated(model: PoissonGamma, q: Gamma, label: str, n_samples: int, replicates: int,
+               rng: np.random.Generator) -> tuple[Array, float, float]:
+    """Repeated estimates of the gradient, (R, 2, D), rows given to the model a draw, and median seconds an estimate."""
+    name, options = ESTIMATORS[label]
+    estimate, counted = by_name(name), Counted(model)
+    estimate(model, q, n_samples, np.random.default_rng(0), **options)                    # compiles, untimed
+    gradients, seconds = [], []
+    for _ in range(replicates):
+        began = time.perf_counter()
+        gradients.append(estimate(counted, q, n_samples, rng, **options)[1:])
+        seconds.append(time.perf_counter() - began)
+    return np.array(gradients), counted.rows / (replicates * n_samples), float(np.median(seconds))
+
+
+def noise(gradients: Array, exact: ArrayLike, information: Array, n_samples: int) -> dict[str, float]:
+    """Bias and variance of replicated gradients, (R, 2, D), against the exact gradient and F/S, (2, D) each.
+
+    ``worst_z`` and ``rms_z`` are of the bias in standard errors, over the components; ``variance`` is the mean over
+    all of variance / (F/S); ``sd_log_shape`` and ``sd_log_rate`` are the root of that mean over either half.
+    """
+    variance = gradients.var(axis=0, ddof=1)
+    error = np.maximum(np.sqrt(variance / len(gradients)), ROUNDING * (information + 1))
+    z = (gradients.mean(axis=0) - exact) / error
+    ratio = variance * n_samples / information
+    sd = np.sqrt(ratio.mean(axis=1))
+    return {"worst_z": float(np.abs(z).max()), "rms_z": float(np.sqrt(np.mean(z**2))),
+            "variance": float(ratio.mean()), "sd_log_shape": float(sd[0]), "sd_log_rate": float(sd[1])}
+
+
+def compare(model: PoissonGamma, n_samples: int = 16, replicates: int = 400, seed: int = 0,
+            labels: Sequence[str] = tuple(ESTIMATORS)) -> dict[str, dict[str, dict[str, float] | None]]:
+    """What `noise` and `replicated` say of the `ESTIMATORS` at each of the `points`, by point and label.
+
+    With the cost of S = `n_samples` >= 3 draws and the variance times it. None stands where rejection sampling
+    at B = 0 has no sampler, for a shape below 1: at all three points of the digit zero.
+    """
+    n_samples, replicates = whole("n_samples", n_samples, 3), whole("replicates", replicates, 2)
+    result: dict[str, dict[str, dict[str, float] | None]] = {point: {} for point in points(model)}
+    for i, (point, q) in enumerate(points(model).items()):
+        for label in labels:
+            if ESTIMATORS[label][1].get("augmentation") == 0 and np.any(q.shape < 1):
+                result[point][label] = None
+                continue
+            rng = np.random.default_rng([seed, i, list(ESTIMATORS).index(label)])
+            gradients, evaluations, seconds = replicated(model, q, label, n_samples, replicates, rng)
+            row = noise(gradients, exact_elbo.gradient(model, q), fisher(q), n_samples)
+            row |= {"evaluations": evaluations, "seconds": seconds}
+            result[point][label] = row | {f"variance_{cost}": row["variance"] * row[cost]
+                                          for cost in ("evaluations", "seconds")}
+    return result
+
+
+def draws(path: str | int, shape: Array, n: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    """Draws of log z and, at fixed noise, d/dshape of log z and of the noise's log density, (n, D) each.
+
+    `path` is ``"implicit"``, ``"g_rep"`` or the number of augmentations of rejection sampling.
+    """
+    if path in ("implicit", "g_rep"):
+        log_z = sample_log_standard(shape, n, rng)
+        if path == "implicit":
+            return log_z, dlogz_dshape(shape, log_z), np.zeros_like(log_z)
+        moved, correction = generalized_reparameterization._path_and_correction(shape, log_z)
+        return log_z, moved / shape, correction / shape
+    require("shape", "at least 1 for rejection sampling without augmentation", shape, (shape >= 1) | (path > 0))
+    log_z = sample_log_standard(shape + path, n, rng)
+    moved, correction = rejection_sampling._path_and_correction(shape + path, log_z)
+    for i in range(path):
+        drop = rng.standard_exponential(log_z.shape) / (shape + i)
+        log_z, moved = log_z - drop, moved + drop / (shape + i)
+    return log_z, moved, correction
+
+
+def off_optimum(shape: ArrayLike) -> tuple[PoissonGamma, Gamma]:
+    """Targets Gamma(shape, 1), normalised, and a q beside each, 0.1 sd away in log shape and in log mean.
+
+    An sd is 1 / sqrt of the Fisher information in (log shape, log mean), which are orthogonal: KL(q || target) is
+    about (0.1^2 + 0.1^2) / 2 = 0.01 nats at every shape. Both move upwards.
+    """
+    shape = positive("shape", shape)
+    model = PoissonGamma.from_totals(Gamma(shape, 1.0), 0, np.zeros(shape.shape))
+    moved = shape * np.exp(0.1 / np.sqrt(shape**2 * trigamma_minus_reciprocal_ufunc(shape)))
+    return model, Gamma(moved, moved / (shape * np.exp(0.1 / np.sqrt(shape))))
+
+
+def one_sample(model: PoissonGamma, q: Gamma, n: int, rng: np.random.Generator) -> dict[str, Array]:
+    """Gradients in log shape from one draw each, (n, D): every column a problem of its own, f its own terms.
+
+    Rejection sampling without augmentation is NaN where a shape is below 1; up to 4/3 its squares have no variance.
+    """
+    entropy = entropy_gradient(q)[0]
+
+    def corrected(path, shape=q.shape):
+        log_z, moved, correction = draws(path, shape, n, rng)
+        log_theta = log_z - np.log(q.rate)
+        f, slope = model.log_joint_terms(log_theta), model.grad_log_joint(log_theta)
+        return shape * (slope * moved + f * correction) + entropy
+
+    log_z, moved, _ = draws("implicit", q.shape, n, rng)
+    log_theta = log_z - np.log(q.rate)
+    pathwise = (model.grad_log_joint(log_theta) - q.grad_log_density(log_theta)) * q.shape * moved
+    score = q.shape * (log_z - np.log(q.shape) - digamma_minus_log_ufunc(q.shape))
+    bare = np.where(q.shape >= 1, corrected(0, np.maximum(q.shape, 1)), np.nan)
+    measured = measure_valued._weak_derivatives(model, q, *measure_valued._draw(q, n, rng, True))[1]
+    return {
+        "score, Rao-Blackwell": (model.log_joint_terms(log_theta) - q.log_density(log_theta)) * score,
+        "G-REP": corrected("g_rep"), "RSVI, B = 0": bare, "RSVI, B = 1": corrected(1), "RSVI, B = 10": corrected(10),
+        "measure-valued, coupled": measured, "implicit, entropy exact": corrected("implicit"),
+        "reparameterized": pathwise - score, "sticking the landing": pathwise,
+    }
+
+
+def mean_square(errors: Array) -> tuple[Array, Array]:
+    """Mean square over the first axis and its standard error."""
+    squares = errors**2
+    return squares.mean(axis=0), squares.std(axis=0, ddof=1) / np.sqrt(len(squares))
+
+
+def shape_sweep(n: int = 100_000, seed: int = 0, shapes: Sequence[float] = SHAPES) -> dict[str, Any]:
+    """Variance / F of `one_sample` gradients at the q of `off_optimum`, with its standard error, by shape."""
+    model, q = off_optimum(shapes)
+    exact, information = exact_elbo.gradient(model, q)[0], fisher(q)[0]
+    result: dict[str, Any] = {"shape": q.shape.tolist(), "draws": n, "variance": {}, "error": {}}
+    for label, gradients in one_sample(model, q, whole("n", n, 2), np.random.default_rng(seed)).items():
+        for name, values in zip(("variance", "error"), mean_square(gradients - exact), strict=True):
+            result[name][label] = [None if np.isnan(v) else float(v) for v in values / information]
+    return result
+
+
+def dirichlet_gradient(counts: ArrayLike, concentration: ArrayLike) -> Array:
+    """d ELBO / d concentration, exact, under a uniform prior: d psi'(alpha) - sum d psi'(sum alpha), d = A - alpha."""
+    to_go = 1 + np.asarray(counts) - concentration
+    return to_go * polygamma(1, concentration) - to_go.sum() * polygamma(1, np.sum(concentration))
+
+
+def naesseth(shapes: Sequence[float] = NAESSETH_SHAPES, n: int = 100_000, seed: int = 0) -> dict[str, Any]:
+    """Mean square error of one-draw gradients in alpha_1 of a Dirichlet-multinomial: Naesseth et al. (2017), Fig. 4.
+
+    100 categories, 100 trials, uniform prior, q = Dirichlet(alpha) with all but alpha_1 at the posterior's 1 + counts.
+    The counts are those of the published code: ``RandomState(0)`` draws theta ~ Dirichlet(1), then
+    the counts; the first is 1. f is the log joint as a function of the point on the simplex, the
+    entropy's gradient exact. Of the draw z_k / sum z only z_1 depends on alpha_1, so all else is drawn once for
+    all shapes and labels.
+    ``log_joint`` and ``published`` hold by label the ``mean_square`` and its standard error ``error`` by shape, the
+    latter for an f without -sum log n_k! over the other categories, as in the published code: a constant, it moves no
+    mean but every corrected variance. ``exact`` is the gradient. For B = 0 at shapes up to 4/3 the squares
+    have no variance, as z^(-4/3) has no mean: their standard errors say too little.
+    """
+    counts, alpha_1 = _counts(), positive("shapes", shapes)
+    n, rng = whole("n", n, 2), np.random.default_rng(seed)
+    n_1, trials, others = counts[0], counts.sum(), counts[1:]
+    rest = rng.standard_gamma(np.count_nonzero(others == 0), n)         # sum of the z whose logarithm is not in f
+    known = np.full(n, gammaln(counts.size) + gammaln(trials + 1))      # f without z_1
+    for n_k in others[others > 0]:
+        z = rng.standard_gamma(1 + n_k, n)
+        rest, known = rest + z, known + n_k * np.log(z)
+    whole_shape = alpha_1 + np.sum(1 + others)
+    entropy = (whole_shape - counts.size) * polygamma(1, whole_shape) - (alpha_1 - 1) * polygamma(1, alpha_1)
+    exact = np.array([dirichlet_gradient(counts, np.append(a, 1 + others))[0] for a in alpha_1])
+    result: dict[str, Any] = {"shape": alpha_1.tolist(), "exact": exact.tolist(), "draws": n,
+                              "first_count": int(n_1), "log_joint": {}, "published": {}}
+    for label, path in _PATHS.items():
+        log_z, moved, correction = draws(path, alpha_1, n, rng)
+        total = np.exp(log_z) + rest[:, None]
+        f = known[:, None] + n_1 * log_z - trials * np.log(total)
+        pathwise = (n_1 - trials * np.exp(log_z) / total) * moved + entropy
+        for constant, left_out in (("log_joint", -gammaln(1 + counts).sum()), ("published", -gammaln(1 + n_1))):
+            square, error = mean_square(pathwise + (f + left_out) * correction - exact)
+            result[constant][label] = {"mean_square": square.tolist(), "error": error.tolist()}
+    return result
+
+
+def _counts() -> NDArray[np.int64]:
+    """The published counts of 100 trials over 100 categories, by NumPy's frozen legacy generator."""
+    legacy = np.random.RandomState(0)
+    return legacy.multinomial(100, legacy.dirichlet(np.ones(100)))
