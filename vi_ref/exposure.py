@@ -85,12 +85,18 @@ class PoissonExposure:
         return prior
 
     def log_joint(self, log_theta: ArrayLike) -> Array:
-        """Log joint density of counts, log theta and log exposures, with respect to the logarithms, shape (S,)."""
+        """Log joint density of counts, log theta and log exposures, with respect to the logarithms, shape (S,).
+
+        Book eq. `eq-exposure-log-joint`.
+        """
         prior, likelihood = self._parts(log_theta)
         return prior.sum(axis=-1) + likelihood.sum(axis=-1)
 
     def grad_log_joint(self, log_theta: ArrayLike) -> Array:
-        """Derivative of `log_joint`, (S, n + 1): shape - rate e^column + (sum of) x_i - theta e_i."""
+        """Derivative of `log_joint`, (S, n + 1): shape - rate e^column + (sum of) x_i - theta e_i.
+
+        Book eq. `eq-exposure-gradient`.
+        """
         log_theta = self._columns(log_theta)
         slope = self.shapes - self.prior.rate * np.exp(log_theta)
         expected = np.exp(log_theta[..., :1] + log_theta[..., 1:])             # theta e_i
@@ -164,8 +170,8 @@ class PoissonExposure:
     def log_joint_theta(self, log_theta: ArrayLike) -> Array:
         """Log joint density of counts and log theta, the exposures integrated out: one value for each log theta.
 
-        Each count is then negative binomial, with c_i for the number of failures and d_i / (d_i + theta) for their
-        probability. Concave in log theta.
+        Book eq. `eq-exposure-marginal`. Each count is then negative binomial, with c_i for the number of
+        failures and d_i / (d_i + theta) for their probability. Concave in log theta.
         """
         log_theta, x = np.asarray(log_theta, dtype=float)[..., None], self.counts
         (a, *_), (b, *_), c = self.prior.shape, self.prior.rate, self.prior.shape[1:]

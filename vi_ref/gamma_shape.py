@@ -75,6 +75,8 @@ class GammaShape:
     def log_joint(self, log_theta: ArrayLike) -> Array:
         """Log joint density of the observations, log s and log r, with respect to log s and log r.
 
+        Book eq. `eq-gamma-shape-joint`.
+
         Parameters
         ----------
         log_theta : array_like, shape (S, 2)
@@ -88,7 +90,7 @@ class GammaShape:
         return prior.sum(axis=-1) + likelihood
 
     def grad_log_joint(self, log_theta: ArrayLike) -> Array:
-        """Derivative of `log_joint` in log s and log r, shape (S, 2).
+        """Derivative of `log_joint` in log s and log r, shape (S, 2): book eq. `eq-gamma-shape-gradient`.
 
         With L the sum of log y and s psi(s) = s psi(1 + s) - 1, which stays finite where s underflows,
 
@@ -120,6 +122,8 @@ class GammaShape:
 
     def log_joint_shape(self, log_s: ArrayLike) -> Array:
         """Log joint density of the observations and log s, r integrated out: one value for each log s.
+
+        Book eq. `eq-gamma-shape-marginal`.
 
         Beyond its prior and Gamma(s)^-n it is the ratio of two normalising constants, of the prior
         Gamma(a_r, b_r) and of the posterior `rate_given`.
