@@ -39,7 +39,7 @@ def estimate(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator) -> 
 
     References
     ----------
-    Ruiz, Titsias & Blei (2016), The Generalized Reparameterization Gradient, section 3 and its gamma example,
+    Ruiz, Titsias & Blei (2016), The Generalized Reparameterization Gradient, and its gamma example,
     there with densities with respect to theta: the Jacobian moves from the entropy to the log joint.
     """
     log_z = sample_log_standard(q.shape, n_samples, rng)

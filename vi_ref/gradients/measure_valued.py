@@ -64,7 +64,7 @@ def estimate(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator, *, 
 
     References
     ----------
-    Mohamed, Rosca, Figurnov & Mnih (2020), Monte Carlo Gradient Estimation in Machine Learning, section 6;
+    Mohamed, Rosca, Figurnov & Mnih (2020), Monte Carlo Gradient Estimation in Machine Learning;
     Pflug (1996), Optimization of Stochastic Models, for weak derivatives.
     """
     require("q.shape", f"in [{_SMALLEST:g}, {_LARGEST:g}] for measure_valued", q.shape,

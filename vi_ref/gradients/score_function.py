@@ -72,9 +72,9 @@ def estimate(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator, *,
 
     References
     ----------
-    Ranganath, Gerrish & Blei (2014), Black box variational inference: section 2 for the gradient, 3.1 for
-    `rao_blackwell`, 3.2 for the control variate. Theirs fits one coefficient for all parameters of a column,
-    over the very samples that it then corrects, which leaves a bias of order 1/S.
+    Ranganath, Gerrish & Blei (2014), Black box variational inference, for the gradient, `rao_blackwell` (section 3.1)
+    and the control variate. Fitted to the very samples that it then corrects, its coefficient would leave a bias
+    of order 1/S; here it has other samples, and one for each parameter.
     """
     fewest = _FEWEST_SAMPLES[one_of("baseline", baseline, tuple(_FEWEST_SAMPLES))]
     n_samples = whole("n_samples" if fewest == 1 else f"n_samples with baseline {baseline}", n_samples, fewest)
