@@ -11,7 +11,7 @@ from scipy.optimize import root
 from scipy.special import gammaln, psi
 
 from vi_ref import Adam, Gamma, PoissonGamma, exact_elbo, fit, optimize
-from vi_ref.gradients import NAMES
+from vi_ref.gradients import NAMES, by_name
 from vi_ref.gradients._paths import Estimate
 
 MODEL = PoissonGamma(Gamma([2.0, 0.5, 9.0], [1.0, 2.0, 0.1]), [[3, 0, 200], [5, 1, 170]])
@@ -46,7 +46,7 @@ def assert_same_bits(one, other):
 @pytest.mark.parametrize("gradient", ["reparameterized", "sticking_the_landing"])
 @CHARTS
 def test_a_model_needs_the_contract_alone_and_a_seed_gives_the_same_bits(gradient, coordinates):
-    options = {"gradient": gradient, "coordinates": coordinates, "average": 0.5, "keep_every": 7}
+    options = {"gradient": by_name(gradient), "coordinates": coordinates, "average": 0.5, "keep_every": 7}
     first = run(**options)
     assert_same_bits(first, run(Contract(MODEL), **options))
     assert_same_bits(first, run(**options))

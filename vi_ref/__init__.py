@@ -10,7 +10,8 @@ __version__ = "0.1.0"
 _HOME = {"Gamma": "gamma", "PoissonGamma": "poisson_gamma", "Adam": "adam", "fit": "optimize",
          "PoissonExposure": "exposure", "GammaShape": "gamma_shape"}
 _MODULES = ("adam", "datasets", "exact_elbo", "exposure", "gamma", "gamma_grad", "gamma_grad_fast", "gamma_shape",
-            "gradients", "optimize", "plots", "poisson_gamma", "related", "special", "study", "vectors")
+            "gamma_table", "gradients", "kernels", "optimize", "plots", "poisson_gamma", "related", "sampler",
+            "special", "study", "vectors")
 
 __all__ = ["__version__", *_HOME, *_MODULES]
 

@@ -48,13 +48,13 @@ class Gamma:
     rate: Array
 
     def __post_init__(self):
-        shape, rate = positive("shape", self.shape), positive("rate", self.rate)
-        try:
-            both = np.broadcast_arrays(shape, rate)
-        except ValueError:
-            raise ValueError(f"shape and rate must broadcast, got {shape.shape} and {rate.shape}") from None
-        for name, array in zip(("shape", "rate"), both, strict=True):
-            require(name, "in [1e-100, 1e100]", array, (array >= 1e-100) & (array <= 1e100))
+        shape, rate = _parameter("shape", self.shape), _parameter("rate", self.rate)
+        if shape.shape != rate.shape:
+            try:
+                shape, rate = np.broadcast_arrays(shape, rate)
+            except ValueError:
+                raise ValueError(f"shape and rate must broadcast, got {shape.shape} and {rate.shape}") from None
+        for name, array in (("shape", shape), ("rate", rate)):
             array = array.copy()
             array.flags.writeable = False
             object.__setattr__(self, name, array)
@@ -222,6 +222,14 @@ def sample_log_standard(shape: Array, n_samples: int, rng: np.random.Generator) 
     if np.any(small):
         log_z[:, small] -= rng.standard_exponential((n_samples, np.count_nonzero(small))) / shape[small]
     return log_z
+
+
+def _parameter(name: str, value: ArrayLike) -> Array:
+    array = real(name, value)
+    inside = (array >= 1e-100) & (array <= 1e100)
+    if not inside.all():                                 # a fit makes a Gamma a step: one look, if all is well
+        require(name, "in [1e-100, 1e100]", positive(name, array), inside)
+    return array
 
 
 def _log_ratio(x: Array, y: Array) -> Array:

@@ -27,9 +27,9 @@ import math
 from fractions import Fraction
 
 import numpy as np
-from numba import njit, vectorize
 from numpy.typing import ArrayLike, NDArray
 
+from vi_ref._compiled import njit, vectorize
 from vi_ref._validate import real, require
 from vi_ref.special import digamma, digamma_minus_log, split_log, stirling_error
 
@@ -90,7 +90,7 @@ def expansion_coefficients(orders: int, degree: int) -> NDArray[np.float64]:
 _COEFFICIENTS = expansion_coefficients(orders=14, degree=25)
 
 
-@njit(cache=True, error_model="numpy")
+@njit
 def _expansion(shape, x):
     """Large shapes: sum_k g_k(x) / shape^k over z = shape e^x, book eq. `eq-expansion`.
 
@@ -106,7 +106,7 @@ def _expansion(shape, x):
     return g / (shape * math.exp(x))
 
 
-@njit(cache=True, error_model="numpy")
+@njit
 def _series(shape, z, gap):
     """Left: (1/shape) sum_n z^n / (shape+1)_n [psi(shape+1+n) - log z], with gap = psi(shape+1) - log z >= 0.
 
@@ -123,7 +123,7 @@ def _series(shape, z, gap):
     return total / shape
 
 
-@njit(cache=True, error_model="numpy")
+@njit
 def _continued_fraction(shape, z, gap):
     """Right: C (log z - psi(shape)) + dC/dshape, with Q(shape, z) = z p C (Legendre, DLMF 8.9.2).
 
@@ -140,7 +140,7 @@ def _continued_fraction(shape, z, gap):
     return (1.0 / shape - gap - df / f) / f
 
 
-@njit(cache=True, error_model="numpy")
+@njit
 def _ratio(shape, z, log_z, x):
     """d log z / dshape from z, log z and x = log(z / shape): the dispatcher over the regimes.
 
@@ -159,7 +159,7 @@ def _ratio(shape, z, log_z, x):
     return _series(shape, z, gap) if gap >= 0.0 else _continued_fraction(shape, z, gap)
 
 
-@njit(cache=True, error_model="numpy")
+@njit
 def _deviance(shape, z, x):
     """shape log(shape / z) + z - shape, with x = log(z / shape); by its series where z is close (Loader 2000).
 
@@ -178,7 +178,7 @@ def _deviance(shape, z, x):
             return total
 
 
-@njit(cache=True, error_model="numpy")
+@njit
 def _log_zp(shape, z, log_z, x):
     """log(z p(z; shape)) by Stirling's form and the deviance (Loader 2000), plainly below shape 1.
 
@@ -189,7 +189,7 @@ def _log_zp(shape, z, log_z, x):
     return 0.5 * math.log(shape / _TWO_PI) - stirling_error(shape) - _deviance(shape, z, x)
 
 
-@njit(cache=True, error_model="numpy")
+@njit
 def log_quotient(z: float, shape: float) -> float:
     """log(z / shape) for positive z and shape, also where the quotient is subnormal or overflows."""
     quotient = z / shape
@@ -198,20 +198,20 @@ def log_quotient(z: float, shape: float) -> float:
     return math.log(z) - math.log(shape)
 
 
-@vectorize(cache=True)
+@vectorize
 def _dlogz_dshape(shape, log_z):
     high, low = split_log(shape)
     return _ratio(shape, math.exp(log_z), log_z, (log_z - high) - low)
 
 
-@vectorize(cache=True)
+@vectorize
 def _dz_dshape(shape, z):
     if z == 0.0 or z == math.inf:
         return z + 0.0 * shape
     return z * _ratio(shape, z, math.log(z), log_quotient(z, shape))
 
 
-@vectorize(cache=True)
+@vectorize
 def _dp_dshape(shape, z):
     if z == 0.0 or z == math.inf:
         return 0.0 * shape

@@ -21,15 +21,14 @@ the same function: ``tests/test_gamma_grad_fast.py`` fails where this one is off
 
 import math
 import os
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from itertools import pairwise
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from vi_ref import gamma_grad
+from vi_ref._compiled import njit
+from vi_ref._threads import spread
 from vi_ref._validate import real, require, whole
 from vi_ref.gamma_grad import _COEFFICIENTS, _LARGE_SHAPE, _LARGE_SHAPE_WINDOW, _ratio, checked_shape, log_quotient
 from vi_ref.special import digamma, digamma_minus_log, split_log
@@ -51,7 +50,7 @@ _LEFT_TERMS = 10                       # below 1/16: (1/16)^10 / 10! < 1e-18
 _CHUNK = 1 << 17                       # draws a thread takes at least; fewer stay on one thread
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit
 def _polynomial(shape):
     """Coefficients of g in x: `_COEFFICIENTS` with the powers of 1/shape summed."""
     c, reciprocal = np.zeros(_DEGREE + 1), 1.0 / shape
@@ -61,7 +60,7 @@ def _polynomial(shape):
     return c
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit
 def _polynomial_log(shape):
     """Coefficients of d log z / dshape = g e^-x / shape in x."""
     g, c = _polynomial(shape), np.zeros(_DEGREE + 1)
@@ -73,13 +72,13 @@ def _polynomial_log(shape):
     return c
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit
 def _window(shape):
     """How far from x = 0 the polynomial in x is used: 6 sd of log z where the expansion holds that far."""
     return min(_LARGE_SHAPE_WINDOW, 6.0 / math.sqrt(shape))
 
 
-@njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"})
+@njit(fastmath={"contract"})
 def _horner_z(shape, c, z, out, artanh_terms, degree):
     """dz/dshape at large shapes with x = 2 artanh w; the lengths are constants, so the loops unroll."""
     for i in range(z.size):
@@ -95,7 +94,7 @@ def _horner_z(shape, c, z, out, artanh_terms, degree):
         out[i] = g
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit
 def _large_z(shape, z, out):
     """dz/dshape for shape >= 12 and many z."""
     c = _polynomial(shape)
@@ -109,7 +108,7 @@ def _large_z(shape, z, out):
             out[i] = _clear_z(shape, z[i])
 
 
-@njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"})
+@njit(fastmath={"contract"})
 def _horner_log(shape, c, log_z, out, degree):
     high, low = split_log(shape)
     for i in range(log_z.size):
@@ -120,7 +119,7 @@ def _horner_log(shape, c, log_z, out, degree):
         out[i] = g
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit
 def _large_log(shape, log_z, out):
     """d log z / dshape for shape >= 12 and many log z."""
     c, log_shape, window = _polynomial_log(shape), math.log(shape), _window(shape)
@@ -133,20 +132,20 @@ def _large_log(shape, log_z, out):
             out[i] = _clear_log(shape, math.exp(log_z[i]), log_z[i])
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit
 def _clear_z(shape, z):
     if z == 0.0 or z == math.inf:
         return z
     return z * _ratio(shape, z, math.log(z), log_quotient(z, shape))
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit
 def _clear_log(shape, z, log_z):
     high, low = split_log(shape)
     return _ratio(shape, z, log_z, (log_z - high) - low)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit
 def _taylor(shape, c, out):
     """Coefficients of g(c + h) in h, book eq. `eq-taylor`: (n+1) c g_{n+1} = (c - shape + 1 - n) g_n + g_{n-1} - l_n,
 
@@ -164,7 +163,7 @@ def _taylor(shape, c, out):
         l_n = 1.0 / (n * (n + 1.0) * power)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit
 def _left_series(shape):
     """Coefficients of sum z^n psi(shape+1+n) / (shape)_{n+1} and sum z^n / (shape)_{n+1}."""
     a, m = np.empty(_LEFT_TERMS), np.empty(_LEFT_TERMS)
@@ -176,7 +175,7 @@ def _left_series(shape):
     return a, m
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit
 def _small(shape, z, log_z, out):
     """Shapes below 12: dz/dshape for many z, or d log z / dshape where log z is given too."""
     given = log_z.size > 0
@@ -210,7 +209,7 @@ def _small(shape, z, log_z, out):
             out[i] = _clear_z(shape, z[i])
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit
 def _rows(shape, z, log_z, out):
     """One shape a row: dz/dshape from z if log_z has no columns, else d log z / dshape from both."""
     for d in range(shape.size):
@@ -312,20 +311,9 @@ def _spread(shape: ArrayLike, given: Array, in_log: bool, n_threads: int | None)
         _rows(shape.ravel()[part[0]], z, draws if in_log else draws[:, :0], out[part])
         return True
 
-    parts = _parts(*rows.shape, min(workers, given.size // _CHUNK))
-    if len(parts) == 1:
-        fine = [work(parts[0])]
-    else:
-        fine = list(_pool(os.getpid(), workers).map(work, parts))
-    if not all(fine):
+    if not all(spread(work, _parts(*rows.shape, min(workers, given.size // _CHUNK)), workers)):
         require("z", "non-negative", given, ~(given < 0))
     return out.T.reshape(given.shape)[()]
-
-
-@cache
-def _pool(process: int, workers: int) -> ThreadPoolExecutor:
-    """Threads that stay, as starting them costs more than a small part; none survive a fork, hence `process`."""
-    return ThreadPoolExecutor(workers, thread_name_prefix=f"vi_ref-{process}")
 
 
 def _parts(n_rows: int, n_draws: int, workers: int) -> list[tuple[slice, slice]]:

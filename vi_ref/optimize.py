@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vi_ref import kernels
 from vi_ref._validate import between, generator, one_of, whole
 from vi_ref.adam import Adam
 from vi_ref.gamma import Gamma
@@ -130,6 +131,7 @@ def fit(
     natural_gradient: bool = False,
     average: float = 0.0,
     keep_every: int = 50,
+    n_threads: int | None = None,
 ) -> Fit:
     """Fit q = Gamma(shape, rate) to a model by stochastic ascent of the ELBO: book eq. `eq-fit-step`.
 
@@ -141,7 +143,8 @@ def fit(
     start : Gamma, shape (D,)
         Where the fit starts; the prior is a good choice.
     gradient : str or callable
-        A name in `vi_ref.gradients.NAMES`, or a function of their signature.
+        A name in `vi_ref.gradients.NAMES`, or a function of their signature. By name, ``"reparameterized"`` and
+        ``"sticking_the_landing"`` of a `PoissonGamma` are computed by `vi_ref.kernels`: the same law, other draws.
     n_samples, n_steps : int
         Monte Carlo samples a step, and steps; at least 1.
     rng : numpy.random.Generator
@@ -162,6 +165,8 @@ def fit(
         result (book eq. `eq-average`); 0 takes the last step's.
     keep_every : int
         The trace keeps q at the start, at every such step, and at the end.
+    n_threads : int, optional
+        Of a kernel: at most so many, by default one unless a step has 2^17 draws. The result is the same.
 
     Returns
     -------
@@ -183,7 +188,8 @@ def fit(
     >>> result.q.shape.round(9), result.q.rate.round(9)     # exactly (10, 3) and (3, 3)
     (array([10.,  3.]), array([3., 3.]))
     """
-    estimate = gradient if callable(gradient) else by_name(gradient)
+    n_threads = None if n_threads is None else whole("n_threads", n_threads, 1)
+    estimate = gradient if callable(gradient) else kernels.for_model(model, gradient, n_threads) or by_name(gradient)
     n_samples, n_steps = whole("n_samples", n_samples, 1), whole("n_steps", n_steps, 1)
     keep_every, average = whole("keep_every", keep_every, 1), between("average", average, 0, 1, "[)")
     share = SCHEDULES[one_of("schedule", schedule, tuple(SCHEDULES))]

@@ -92,12 +92,9 @@ class PoissonGamma:
         self.prior = Gamma(np.broadcast_to(prior.shape, totals.shape), prior.rate)
         #: The exact posterior, Gamma(a + totals, b + m).
         self.posterior = Gamma(self.prior.shape + totals, self.prior.rate + n_observations)
-
-    @property
-    def log_constant(self) -> Array:
-        """What the log joint adds to A log theta - B theta, shape (D,): a log b - log Gamma(a) - sum log x!."""
         a, b = self.prior.shape, self.prior.rate
-        return a * np.log(b) - gammaln(a) + self._log_base
+        #: What the log joint adds to A log theta - B theta, shape (D,): a log b - log Gamma(a) - sum log x!.
+        self.log_constant = a * np.log(b) - gammaln(a) + log_base
 
     def log_joint_terms(self, log_theta: ArrayLike) -> Array:
         """Every factor of the log joint that touches theta_d, with respect to log theta_d.

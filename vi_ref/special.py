@@ -20,12 +20,12 @@ function                       domain tested             worst error
 
 import math
 
-from numba import njit, vectorize
+from vi_ref._compiled import njit, vectorize
 
 _ASYMPTOTIC_FROM = 10.0
 
 
-@njit(cache=True, error_model="numpy")
+@njit
 def split_log(x: float) -> tuple[float, float]:
     """log x for x > 0 as high + low, good to 1e-16 absolute however large it is.
 
@@ -39,7 +39,7 @@ def split_log(x: float) -> tuple[float, float]:
     return k * 6.93147180369123816490e-01, k * 1.90821492927058770002e-10 + math.log(m)
 
 
-@njit(cache=True, error_model="numpy")
+@njit
 def _digamma_tail(x):
     """psi(x) - log x for x >= 10: -1/(2x) - sum B_2k / (2k x^2k), book eq. `eq-digamma-asymptotic` (DLMF 5.11.2)."""
     w = 1.0 / (x * x)
@@ -48,7 +48,7 @@ def _digamma_tail(x):
     return -0.5 / x - bernoulli
 
 
-@njit(cache=True, error_model="numpy")
+@njit
 def _reciprocals(x, far):
     """1/x + 1/(x + 1) + ... below far, small terms first: psi(far) - psi(x), book eq. `eq-digamma-recurrence`."""
     total = 0.0
@@ -57,7 +57,7 @@ def _reciprocals(x, far):
     return total
 
 
-@njit(cache=True, error_model="numpy")
+@njit
 def digamma(x: float) -> float:
     """psi(x) = d log Gamma(x) / dx for x > 0 (DLMF 5.5.2 and 5.11.2).
 
@@ -68,7 +68,7 @@ def digamma(x: float) -> float:
     return math.log(far) - _reciprocals(x, far) + _digamma_tail(far)
 
 
-@njit(cache=True, error_model="numpy")
+@njit
 def digamma_minus_log(x: float) -> float:
     """psi(x) - log x for x > 0: about -1/(2x) when x is large, -1/x when small.
 
@@ -78,7 +78,7 @@ def digamma_minus_log(x: float) -> float:
     return math.log(far / x) - _reciprocals(x, far) + _digamma_tail(far)
 
 
-@njit(cache=True, error_model="numpy")
+@njit
 def trigamma_minus_reciprocal(x: float) -> float:
     """psi'(x) - 1/x for x > 0: about 1/(2x^2) when x is large, 1/x^2 when small.
 
@@ -96,7 +96,7 @@ def trigamma_minus_reciprocal(x: float) -> float:
     return total + 0.5 * w + bernoulli / x
 
 
-@njit(cache=True, error_model="numpy")
+@njit
 def _stirling_step(x):
     """stirling_error(x) - stirling_error(x + 1) = (x + 1/2) log(1 + 1/x) - 1 = y^2/3 + y^4/5 + ..., y = 1/(2x + 1).
 
@@ -111,7 +111,7 @@ def _stirling_step(x):
     return total
 
 
-@njit(cache=True, error_model="numpy")
+@njit
 def stirling_error(x: float) -> float:
     """log Gamma(x) - [(x - 1/2) log x - x + log(2 pi)/2] for x > 0: about 1/(12x).
 
@@ -128,19 +128,19 @@ def stirling_error(x: float) -> float:
         1 / 1188 - w * (691 / 360360 - w * (1 / 156 - w * 3617 / 122400))))))) / x
 
 
-@vectorize(cache=True)
+@vectorize
 def digamma_minus_log_ufunc(x):
     """`digamma_minus_log` over arrays."""
     return digamma_minus_log(x)
 
 
-@vectorize(cache=True)
+@vectorize
 def trigamma_minus_reciprocal_ufunc(x):
     """`trigamma_minus_reciprocal` over arrays."""
     return trigamma_minus_reciprocal(x)
 
 
-@vectorize(cache=True)
+@vectorize
 def stirling_error_ufunc(x):
     """`stirling_error` over arrays."""
     return stirling_error(x)
