@@ -1,0 +1,93 @@
+"""The comparison of speed: what it times is what it says, turn by turn; with and without the other libraries."""
+
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from vi_ref import Gamma, exact_elbo, study
+from vi_ref.compare import speed
+
+K_ERRORS = 5.0
+
+
+def test_turns_are_taken_in_turn_and_short_calls_repeated():
+    order = []
+    calls = {"short": lambda: order.append("s"), "long": lambda: (order.append("l"), time.sleep(0.03))}
+    seconds = speed.turns(calls, 3, least=0.01)
+    text = "".join(order).lstrip("s").removeprefix("ll")                  # the first two calls compile and calibrate
+    assert [len(run) for run in text.split("l")[1:-1]] == [len(text.split("l")[0])] * 2 and text.count("l") == 3
+    assert min(seconds["long"]) >= 0.03 > max(seconds["short"]) and len(seconds["short"]) == 3
+
+
+def test_ratio_is_formed_turn_by_turn():
+    assert speed.ratio([2.0, 20.0, 6.0], [1.0, 10.0, 2.0]) == (2.0, 2.0, 2.5)
+
+
+def test_every_contestant_estimates_the_same():
+    """The digit's 64 columns, 128 draws: 200 estimates each see a bias of 5 / sqrt(200) = 0.35 of an estimate's sd."""
+    model = speed.digit_zero()
+    q = study.points(model)["half way"]
+    calls = speed.contestants(model, q, 128)
+    assert list(calls)[:2] == ["kernel", "general route"]
+    calls.pop("JAX float64", None)                                       # slow, and its key is always the same
+    if "PyTorch float64" in calls:
+        pytest.importorskip("torch").manual_seed(0)
+    exact, value = np.array(exact_elbo.gradient(model, q)), exact_elbo.value(model, q)
+    for name, call in calls.items():
+        values = [call() for _ in range(200)]
+        elbo = np.array([float(v[0]) for v in values])
+        gradient = np.array([np.asarray(v[1:] if len(v) == 3 else v[1]).reshape(2, -1) for v in values])
+        for got, truth in ((elbo, value), (gradient, exact)):
+            error = got.std(axis=0, ddof=1) / np.sqrt(200)
+            assert np.all(np.abs(got.mean(axis=0) - truth) <= (K_ERRORS + 1e-6) * error), name
+
+
+def test_jax_estimates_the_same():
+    jax = pytest.importorskip("jax")
+    from vi_ref.compare import with_jax
+
+    model, before = speed.digit_zero(), jax.config.jax_enable_x64
+    model = type(model).from_totals(Gamma(model.prior.shape[:6], 2.0), 178, model.totals[:6])
+    q = study.points(model)["half way"]
+    try:
+        estimate = with_jax.estimator(model, 20_000)
+        elbo, gradient = estimate(jax.numpy.log(jax.numpy.array([q.shape, q.rate])), jax.random.key(1))
+    finally:
+        jax.config.update("jax_enable_x64", before)
+    # one estimate of 20 000 draws, whose sd those of the general route tell
+    from vi_ref.gradients import reparameterized
+
+    again = [reparameterized.estimate(model, q, 2000, np.random.default_rng(k)) for k in range(40)]
+    sd = np.std([[e.log_shape, e.log_rate] for e in again], axis=0) / np.sqrt(10)
+    assert np.all(np.abs(np.asarray(gradient) - np.array(exact_elbo.gradient(model, q))) <= K_ERRORS * 1.2 * sd)
+    sd = np.std([e.elbo for e in again]) / np.sqrt(10)
+    assert abs(float(elbo) - exact_elbo.value(model, q)) <= K_ERRORS * 1.2 * sd
+
+
+def test_the_tutorials_program_in_jax_comes_near_the_posterior():
+    """300 steps of a constant rate: within the tutorial's own errors, a tenth in the mean, of three pixels in four."""
+    pytest.importorskip("jax")
+    pytest.importorskip("optax")
+    from vi_ref import datasets
+    from vi_ref.compare import with_jax
+
+    model = speed.digit_zero()
+    end = with_jax.tutorial(datasets.digit(0), model.prior.shape, 2.0, 300)
+    mean = np.exp(np.asarray(end["log_shape"], float) - np.asarray(end["log_rate"], float))
+    assert np.quantile(np.abs(mean / model.posterior.mean - 1), 0.75) < 0.1
+    assert np.median(np.abs(model.prior.mean / model.posterior.mean - 1)) > 0.2
+
+
+def test_what_is_missing_is_named_with_the_command_that_brings_it(monkeypatch):
+    monkeypatch.setattr(speed, "find_spec", lambda name: None if name in ("torch", "optax") else sys)
+    assert speed.missing() == {"PyTorch float64": "python -m pip install torch",
+                               "JAX float32": "python -m pip install optax"}
+    monkeypatch.setattr(speed, "find_spec", lambda name: None)
+    assert list(speed.contestants(speed.digit_zero(), speed.digit_zero().prior, 4)) == ["kernel", "general route"]
+
+
+def test_a_child_that_fails_is_reported_in_a_line():
+    with pytest.raises(RuntimeError, match=r"memory no_number: .*invalid literal"):
+        speed._child("memory", "no_number")
