@@ -11,7 +11,7 @@ from scipy.special import gammaln, polygamma, psi
 
 from vi_ref import Gamma, PoissonGamma, exact_elbo
 from vi_ref.gradients import _paths
-from vi_ref.gradients.generalized_reparameterization import _path_and_correction, estimate
+from vi_ref.gradients.generalized_reparameterization import estimate, path_and_correction
 
 SHAPES = (0.02, 0.3, 1.0, 7.5, 50.0, 400.0)
 SAMPLER = "vi_ref.gradients.generalized_reparameterization.sample_log_standard"
@@ -89,20 +89,20 @@ def log_density_of_eps(eps, shape):
 def test_path_and_correction_are_the_derivatives_at_fixed_eps(shape):
     y = stats.loggamma.ppf([0.01, 0.2, 0.5, 0.9, 0.999], shape)
     score, stretch = y - psi(shape), polygamma(2, shape) / (2 * polygamma(1, shape))
-    path_scale = shape * (polygamma(1, shape) + np.abs(stretch * score))
-    scale = shape * (np.abs(score) * (1 + np.abs(y)) - stretch) + np.abs(shape - np.exp(y)) * path_scale
+    path_scale = polygamma(1, shape) + np.abs(stretch * score)
+    scale = np.abs(score) * (1 + np.abs(y)) - stretch + np.abs(shape - np.exp(y)) * path_scale
     with mp.workdps(60):
         centre, sd = mp.psi(0, exactly(shape)), mp.sqrt(mp.psi(1, exactly(shape)))
         eps = [(exactly(point) - centre) / sd for point in y]
-        truths = [[shape * derivative(partial(f, e), shape) for e in eps] for f in (log_z, log_density_of_eps)]
-    for result, truth, size in zip(_path_and_correction(np.array(shape), y), truths, (path_scale, scale), strict=True):
+        truths = [[derivative(partial(f, e), shape) for e in eps] for f in (log_z, log_density_of_eps)]
+    for result, truth, size in zip(path_and_correction(np.array(shape), y), truths, (path_scale, scale), strict=True):
         assert np.all(errors(result, truth, lambda _: 1) <= 2e-15 * size)
 
 
 def test_size_of_the_correction():
     def rms(shape):
         x, weight = nodes(shape)
-        return np.sqrt(weight @ _path_and_correction(np.array(shape), x)[1] ** 2)
+        return shape * np.sqrt(weight @ path_and_correction(np.array(shape), x)[1] ** 2)
 
     for shape in (50.0, 400.0, 1e4):                                   # two terms: 1 + 0.5 / shape
         assert rms(shape) == pytest.approx(1 / np.sqrt(24 * shape), rel=0.6 / shape)

@@ -67,8 +67,8 @@ def each(model, q, coupled, monkeypatch, log_z, other, u):
     """What the estimator averages, one row a draw: f, in log shape, in log rate; its noise is given."""
     drawn = iter(np.broadcast_arrays(log_z, other))
     monkeypatch.setattr(measure_valued, "sample_log_standard", lambda *_: next(drawn)[:, None].copy())
-    draws = measure_valued._draw(q, len(other), Nodes(u), coupled)
-    values = measure_valued._weak_derivatives(model, q, *draws)
+    draws = measure_valued.draw(q, len(other), Nodes(u), coupled)
+    values = measure_valued.weak_derivatives(model, q, *draws)
     return values[0], values[1][:, 0], values[2][:, 0]
 
 
@@ -204,8 +204,8 @@ def at_the_optimum(shape, n_columns):
 @pytest.mark.parametrize("shape", (1e-3, *SHAPES, 1e4))
 def test_every_draw_is_zero_at_the_optimum(shape, coupled):
     model, q = at_the_optimum(shape, 1)
-    log_theta, replaced = measure_valued._draw(q, 1000, np.random.default_rng(5), coupled)
-    _, log_shape, log_rate = measure_valued._weak_derivatives(model, q, log_theta, replaced)
+    log_theta, replaced = measure_valued.draw(q, 1000, np.random.default_rng(5), coupled)
+    _, log_shape, log_rate = measure_valued.weak_derivatives(model, q, log_theta, replaced)
     size = np.abs([log_theta, *replaced]).max(axis=0) + abs(np.log(q.mean))
     size = shape * (1 + size + np.exp([log_theta, *replaced]).max(axis=0) / q.mean) + abs(model.log_constant)
     peak = np.exp(-1) + np.sqrt(shape / (2 * np.pi))                  # shape c is less

@@ -11,7 +11,7 @@ from scipy.special import gammaln, polygamma, psi
 
 from vi_ref import Gamma, PoissonGamma, exact_elbo
 from vi_ref.gamma_grad import dlogz_dshape
-from vi_ref.gradients.rejection_sampling import _path_and_correction, estimate
+from vi_ref.gradients.rejection_sampling import estimate, path_and_correction
 
 SHAPES = (0.02, 0.3, 1.0, 7.5, 50.0, 400.0)
 SAMPLER = "vi_ref.gradients.rejection_sampling.sample_log_standard"
@@ -119,7 +119,7 @@ def x_of(log_z, a):
 @pytest.mark.parametrize("a", [1.0, 1.01, 1.5, 7.5, 50.0, 400.0, 1e4, 1e6])
 def test_path_and_correction_are_the_derivatives_at_fixed_x(a):
     log_z = stats.loggamma.ppf([1e-3, 0.01, 0.2, 0.5, 0.9, 0.999], a)
-    path, correction = _path_and_correction(np.array(a), log_z)
+    path, correction = path_and_correction(np.array(a), log_z)
     truths = [[derivative(partial(f, x_of(y, a)), a) for y in log_z] for f in (log_h, log_density_of_x)]
     log_w = (log_z - np.log(a - 1 / 3)) / 3
     path_scale = (1 + np.abs(log_z)) * (1 + np.exp(-log_w)) / a
@@ -166,7 +166,7 @@ def test_x_from_a_gamma_draw_is_distributed_as_an_accepted_proposal(a):
 
 def rms_of_correction(a):
     log_z, weight = nodes(a)
-    correction = _path_and_correction(np.array(a), log_z)[1]
+    correction = path_and_correction(np.array(a), log_z)[1]
     assert abs(weight @ correction) <= 1e-13
     return np.sqrt(weight @ correction**2)
 
@@ -259,7 +259,7 @@ def test_bad_arguments():
     for wrong in (-1, 1.5, True, "1", None):
         with pytest.raises(ValueError, match=f"augmentation must be a whole number of at least 0, got {wrong!r}"):
             estimate(model, small, 4, rng, augmentation=wrong)
-    with pytest.raises(ValueError, match=r"q\.shape must be at least 1 unless augmentation >= 1, got 0\.3 at index 2"):
+    with pytest.raises(ValueError, match=r"shape must be at least 1 unless augmentation >= 1, got 0\.3 at index 2"):
         estimate(model, small, 4, rng, augmentation=0)
     with pytest.raises(ValueError, match="n_samples must be a whole number of at least 1, got 0"):
         estimate(model, small, 0, rng)

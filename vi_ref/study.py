@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, polygamma
 
 from vi_ref import exact_elbo
-from vi_ref._validate import positive, require, whole
+from vi_ref._validate import positive, whole
 from vi_ref.gamma import Gamma, sample_log_standard
 from vi_ref.gamma_grad_fast import dlogz_dshape
 from vi_ref.gradients import by_name, generalized_reparameterization, measure_valued, rejection_sampling
@@ -130,19 +130,12 @@ def draws(path: str | int, shape: Array, n: int, rng: np.random.Generator) -> tu
 
     `path` is ``"implicit"``, ``"g_rep"`` or the number of augmentations of rejection sampling.
     """
-    if path in ("implicit", "g_rep"):
+    if path == "implicit":
         log_z = sample_log_standard(shape, n, rng)
-        if path == "implicit":
-            return log_z, dlogz_dshape(shape, log_z), np.zeros_like(log_z)
-        moved, correction = generalized_reparameterization._path_and_correction(shape, log_z)
-        return log_z, moved / shape, correction / shape
-    require("shape", "at least 1 for rejection sampling without augmentation", shape, (shape >= 1) | (path > 0))
-    log_z = sample_log_standard(shape + path, n, rng)
-    moved, correction = rejection_sampling._path_and_correction(shape + path, log_z)
-    for i in range(path):
-        drop = rng.standard_exponential(log_z.shape) / (shape + i)
-        log_z, moved = log_z - drop, moved + drop / (shape + i)
-    return log_z, moved, correction
+        return log_z, dlogz_dshape(shape, log_z), np.zeros_like(log_z)
+    if path == "g_rep":
+        return generalized_reparameterization.draw(shape, n, rng)
+    return rejection_sampling.draw(shape, n, rng, path)
 
 
 def off_optimum(shape: ArrayLike) -> tuple[PoissonGamma, Gamma]:
@@ -175,7 +168,7 @@ def one_sample(model: PoissonGamma, q: Gamma, n: int, rng: np.random.Generator) 
     pathwise = (model.grad_log_joint(log_theta) - q.grad_log_density(log_theta)) * q.shape * moved
     score = q.shape * (log_z - np.log(q.shape) - digamma_minus_log_ufunc(q.shape))
     bare = np.where(q.shape >= 1, corrected(0, np.maximum(q.shape, 1)), np.nan)
-    measured = measure_valued._weak_derivatives(model, q, *measure_valued._draw(q, n, rng, True))[1]
+    measured = measure_valued.weak_derivatives(model, q, *measure_valued.draw(q, n, rng, True))[1]
     return {
         "score, Rao-Blackwell": (model.log_joint_terms(log_theta) - q.log_density(log_theta)) * score,
         "G-REP": corrected("g_rep"), "RSVI, B = 0": bare, "RSVI, B = 1": corrected(1), "RSVI, B = 10": corrected(10),

@@ -42,23 +42,28 @@ def estimate(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator) -> 
     Ruiz, Titsias & Blei (2016), The Generalized Reparameterization Gradient, and its gamma example,
     there with densities with respect to theta: the Jacobian moves from the entropy to the log joint.
     """
-    log_z = sample_log_standard(q.shape, n_samples, rng)
-    return corrected(model, q, log_z - np.log(q.rate), *_path_and_correction(q.shape, log_z))
+    return corrected(model, q, *draw(q.shape, n_samples, rng))
 
 
-def corrected(model: Any, q: Gamma, log_theta: Array, path: Array, correction: Array) -> Estimate:
+def draw(shape: Array, n_samples: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    """Draws of log z and their `path_and_correction`, (S, D) each."""
+    log_z = sample_log_standard(shape, n_samples, rng)
+    return log_z, *path_and_correction(shape, log_z)
+
+
+def corrected(model: Any, q: Gamma, log_z: Array, path: Array, correction: Array) -> Estimate:
     """Mean of (d log joint / d log theta) path + log joint correction, and the exact entropy's part.
 
     Book eqs. `eq-almost-path` and `eq-almost-elbo`.
 
-    `path` and `correction`, (S, D), are derivatives in log shape of log theta and of the log density of
-    the noise, at fixed noise; in log rate they are -1 and 0.
+    `path` and `correction`, (S, D), are derivatives in the shape of log z and of the log density of the noise,
+    at fixed noise; in log rate those of log theta = log z - log rate are -1 and 0.
     """
-    log_joint, slope = evaluate(model, log_theta)
+    log_joint, slope = evaluate(model, log_z - np.log(q.rate))
     entropy_log_shape, entropy_log_rate = entropy_gradient(q)
     return Estimate(
         np.mean(log_joint) + np.sum(_entropy(q.shape)),
-        np.mean(slope * path + log_joint[:, None] * correction, axis=0) + entropy_log_shape,
+        np.mean(q.shape * (slope * path + log_joint[:, None] * correction), axis=0) + entropy_log_shape,
         np.mean(-slope, axis=0) + entropy_log_rate,
     )
 
@@ -68,8 +73,8 @@ def _entropy(shape: Array) -> Array:
     return 0.5 * np.log(2 * np.pi / shape) + stirling_error_ufunc(shape) - shape * digamma_minus_log_ufunc(shape)
 
 
-def _path_and_correction(shape: Array, log_z: Array) -> tuple[Array, Array]:
-    """alpha d/d alpha, at fixed eps, of log z = psi + sqrt(psi') eps and of log density(eps), (S, D) each.
+def path_and_correction(shape: Array, log_z: Array) -> tuple[Array, Array]:
+    """d/d alpha, at fixed eps, of log z = psi + sqrt(psi') eps and of log density(eps), (S, D) each.
 
     Book eqs. `eq-grep-transform` and `eq-grep-correction`. That density is q(log z) d log z / d eps. Its
     log's derivative is the score of q, plus the slope of log q, alpha - z, times the path, plus the
@@ -80,5 +85,4 @@ def _path_and_correction(shape: Array, log_z: Array) -> tuple[Array, Array]:
     x = log_z - np.log(shape)                                          # alpha - z = -alpha (e^x - 1)
     score = x - digamma_minus_log_ufunc(shape)                         # log z - psi = sqrt(psi') eps
     path = trigamma + stretch * score
-    correction = score - shape * np.expm1(x) * path + stretch
-    return shape * path, shape * correction
+    return path, score - shape * np.expm1(x) * path + stretch

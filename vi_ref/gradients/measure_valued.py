@@ -71,11 +71,11 @@ def estimate(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator, *, 
             (q.shape >= _SMALLEST) & (q.shape <= _LARGEST))
     if not isinstance(coupled, bool):
         raise ValueError(f"coupled must be True or False, got {coupled!r}")
-    draws = _draw(q, whole("n_samples", n_samples, 1), generator("rng", rng), coupled)
-    return Estimate(*(np.mean(values, axis=0) for values in _weak_derivatives(model, q, *draws)))
+    draws = draw(q, whole("n_samples", n_samples, 1), generator("rng", rng), coupled)
+    return Estimate(*(np.mean(values, axis=0) for values in weak_derivatives(model, q, *draws)))
 
 
-def _draw(q: Gamma, n_samples: int, rng: np.random.Generator, coupled: bool) -> tuple[Array, Array]:
+def draw(q: Gamma, n_samples: int, rng: np.random.Generator, coupled: bool) -> tuple[Array, Array]:
     """Draws of log theta, (S, D), and what replaces each: (3, S, D), by z_minus, z_plus and book eq. `eq-weak-rate`."""
     log_z = sample_log_standard(q.shape, n_samples, rng)
     u = rng.random((1 if coupled else 2, *log_z.shape))
@@ -86,7 +86,7 @@ def _draw(q: Gamma, n_samples: int, rng: np.random.Generator, coupled: bool) -> 
     return log_z - np.log(q.rate), np.stack([*_sides(q.shape, u[0], u[-1]), higher]) - np.log(q.rate)
 
 
-def _weak_derivatives(model: Any, q: Gamma, log_theta: Array, replaced: Array) -> tuple[Array, Array, Array]:
+def weak_derivatives(model: Any, q: Gamma, log_theta: Array, replaced: Array) -> tuple[Array, Array, Array]:
     """f of each draw, (S,), and its weak derivatives in log shape and in log rate, (S, D) each.
 
     Book eq. `eq-weak-derivative` with `eq-weak-shape` and `eq-weak-rate`.

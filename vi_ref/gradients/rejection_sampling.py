@@ -20,9 +20,8 @@ from vi_ref.special import digamma_minus_log_ufunc
 def estimate(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator, *, augmentation: int = 1) -> Estimate:
     """Unbiased estimate of the ELBO and of its gradient by the accepted x and the uniform draws U.
 
-    The raised shape is book eq. `eq-augmented`. No rejection loop is needed: h increases in x, so x = sqrt(9a
-    - 3) ((z / (a - 1/3))^(1/3) - 1) of a gamma draw z, however made, is distributed exactly as an accepted
-    proposal, with density q(h) dh/dx.
+    No rejection loop is needed: h increases in x, so x = sqrt(9a - 3) ((z / (a - 1/3))^(1/3) - 1) of a gamma draw z,
+    however made, is distributed exactly as an accepted proposal, with density q(h) dh/dx.
 
     Parameters
     ----------
@@ -54,19 +53,27 @@ def estimate(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator, *, 
     Naesseth, Ruiz, Linderman & Blei (2017), Reparameterization Gradients through Acceptance-Rejection Sampling
     Algorithms, on the gamma and its shape augmentation; Marsaglia & Tsang (2000) for h.
     """
+    return corrected(model, q, *draw(q.shape, n_samples, rng, augmentation))
+
+
+def draw(shape: Array, n_samples: int, rng: np.random.Generator, augmentation: int) -> tuple[Array, Array, Array]:
+    """Draws of log z, book eq. `eq-augmented`, their path and the correction of the raised draw, (S, D) each.
+
+    Both are derivatives in the shape, at fixed x and U.
+    """
     B = whole("augmentation", augmentation, 0)
-    require("q.shape", "at least 1 unless augmentation >= 1", q.shape, (q.shape >= 1) | (B > 0))
-    log_z = sample_log_standard(q.shape + B, n_samples, rng)
-    path, correction = _path_and_correction(q.shape + B, log_z)
+    require("shape", "at least 1 unless augmentation >= 1", shape, (shape >= 1) | (B > 0))
+    log_z = sample_log_standard(shape + B, n_samples, rng)
+    path, correction = path_and_correction(shape + B, log_z)
     for i in range(B):
-        power = 1 / (q.shape + i)
+        power = 1 / (shape + i)
         drop = power * rng.standard_exponential(log_z.shape)           # -log(U) / (alpha + i)
         log_z = log_z - drop
         path = path + power * drop
-    return corrected(model, q, log_z - np.log(q.rate), q.shape * path, q.shape * correction)
+    return log_z, path, correction
 
 
-def _path_and_correction(a: Array, log_z: Array) -> tuple[Array, Array]:
+def path_and_correction(a: Array, log_z: Array) -> tuple[Array, Array]:
     """d/da, at fixed x, of log h(x, a) and of log[q(h) dh/dx], (S, D) each; a is the raised shape.
 
     Book eqs. `eq-marsaglia-tsang` and `eq-rejection-correction`. With d = a - 1/3 and w = (z/d)^(1/3) = 1 + x
