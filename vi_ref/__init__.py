@@ -11,7 +11,7 @@ _HOME = {"Gamma": "gamma", "PoissonGamma": "poisson_gamma", "Adam": "adam", "fit
          "PoissonExposure": "exposure", "GammaShape": "gamma_shape"}
 _MODULES = ("adam", "datasets", "exact_elbo", "exposure", "gamma", "gamma_grad", "gamma_grad_fast", "gamma_shape",
             "gamma_table", "gradients", "kernels", "optimize", "plots", "poisson_gamma", "related", "sampler",
-            "special", "study", "vectors")
+            "special", "study", "study_dirichlet", "study_fit", "study_plots", "vectors")
 
 __all__ = ["__version__", *_HOME, *_MODULES]
 

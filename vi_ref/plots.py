@@ -10,7 +10,6 @@ from html import escape
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -27,7 +26,8 @@ from vi_ref.poisson_gamma import PoissonGamma
 Array = NDArray[np.float64]
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
-_STYLE = {
+#: Of every picture, for matplotlib's `rc_context`.
+STYLE = {
     "font.size": 9, "axes.titlesize": 9, "axes.spines.top": False, "axes.spines.right": False,
     "legend.frameon": False, "savefig.dpi": 150, "figure.dpi": 100, "svg.hashsalt": "vi_ref",
 }
@@ -35,7 +35,7 @@ _STYLE = {
 
 def save(figure: Figure, path: str | PathLike[str]) -> None:
     """Write a figure as PNG without the date and version that would make each run differ."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure.savefig(path, format="png", metadata={"Software": None})
 
 
@@ -77,7 +77,7 @@ def player(picture: Callable[[int], Figure], n_frames: int, alt: str, seconds: f
 
     whole("n_frames", n_frames, 1)
     between("seconds", seconds, 0, np.inf)
-    with rc_context(_STYLE), TemporaryDirectory() as folder:
+    with rc_context(STYLE), TemporaryDirectory() as folder:
         page = Path(folder, "player.html")
         writer = HTMLWriter(fps=1 / seconds, embed_frames=True, default_mode="once")
         for k in range(n_frames):
@@ -131,7 +131,7 @@ def prior_dialled_down(prior: Gamma, counts: NDArray, sizes: Sequence[int] = (0,
     pixel : int
         The pixel whose density is drawn.
     """
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = _figure(max(1.5 * len(sizes), 5), 3.6)
         axes = figure.subplots(2, len(sizes), squeeze=False, height_ratios=[1, 1.1])
         posteriors = [PoissonGamma.from_totals(prior, m, counts[:m].sum(axis=0)).posterior for m in sizes]
@@ -165,7 +165,7 @@ def elbo_ascent(model: PoissonGamma, fit: Fit, pixel: int, steps: Sequence[int])
     steps : sequence of int
         The moments at which q is drawn, in order; the ELBO is drawn up to twice the last but one.
     """
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = _figure(9, 3.4)
         left, right = figure.subplots(1, 2)
         trace, exact = fit.trace, model.posterior
@@ -189,7 +189,7 @@ def elbo_ascent(model: PoissonGamma, fit: Fit, pixel: int, steps: Sequence[int])
 
 def examples(counts: NDArray, n: int = 16) -> Figure:
     """The first `n` images of a table of counts, in two rows."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = _figure(8, 2.2)
         for axes, image in zip(figure.subplots(2, n // 2).ravel(), counts, strict=False):
             _show(axes, image, high=16)
@@ -198,7 +198,7 @@ def examples(counts: NDArray, n: int = 16) -> Figure:
 
 def drawn_prior(prior: Gamma) -> Figure:
     """The prior: expected picture, and the central 90 % interval it leaves each pixel."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = _figure(8, 2.7)
         low, high = prior.interval(0.9)
         axes = figure.subplots(1, 3)
@@ -220,7 +220,7 @@ def posterior_check(model: PoissonGamma, q: Gamma, pixels: tuple[int, int] = (4,
     pixels : tuple of int
         Two columns (one may be given twice); the images are drawn when D = 64.
     """
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         exact = model.posterior
         image = q.shape.size == IMAGE[0] * IMAGE[1]
         figure = Figure(figsize=(9, 5.2))                # placed by hand: colour bars need room of their own
@@ -253,7 +253,7 @@ def posterior_check(model: PoissonGamma, q: Gamma, pixels: tuple[int, int] = (4,
 
 def generated(q: Gamma, counts: NDArray, rng: np.random.Generator, n: int = 8) -> Figure:
     """Real images beside synthetic ones: theta drawn from q, then a Poisson count from each theta."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = _figure(9, 2.5)
         synthetic = rng.poisson(q.sample(n, rng))
         halves = {"real": counts, "synthetic": synthetic}
@@ -274,7 +274,7 @@ def parameter_error(model: PoissonGamma, fits: Mapping[str, Fit]) -> Figure:
     fits : mapping of str to Fit
         Label to fit, in the order of the legend.
     """
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = _figure(8, 4)
         axes = figure.subplots()
         exact = model.posterior
@@ -287,84 +287,4 @@ def parameter_error(model: PoissonGamma, fits: Mapping[str, Fit]) -> Figure:
         axes.text(0, 2.0**-53 * 1.5, "rounding", fontsize=8)
         axes.set(xlabel="step", ylabel="worst relative error of shape and rate", ylim=(3e-17, 5))
         figure.legend(loc="outside right upper")
-    return figure
-
-
-#: Of each label of the noise studies: colour, dash, mark.
-_NOISE = {
-    "score, Rao-Blackwell": (GREY, ":", "x"),
-    "G-REP": (ORANGE, "--", "s"),
-    "RSVI, B = 0": (RED, "-", "^"),
-    "RSVI, B = 1": (RED, "--", "v"),
-    "RSVI, B = 3": (RED, "-.", "<"),
-    "RSVI, B = 10": (RED, ":", ">"),
-    "measure-valued, coupled": (GREEN, "-.", "D"),
-    "implicit, entropy exact": (BLUE, ":", "P"),
-    "implicit": (BLUE, "-", "o"),
-    "reparameterized": (BLUE, "--", "o"),
-    "sticking the landing": ("black", "-", "*"),
-}
-
-
-def gradient_noise(study: Mapping[str, Any]) -> Figure:
-    """The variance of every gradient estimator: on the digit at three points, and over shapes near the optimum.
-
-    Parameters
-    ----------
-    study : mapping
-        With the results of `study.compare` under ``"digit"`` and of `study.shape_sweep` under ``"shapes"``.
-    """
-    with rc_context(_STYLE):
-        figure = _figure(10, 4.6)
-        left, right = figure.subplots(1, 2, width_ratios=[1, 1.1])
-        floor = 1e-6
-        labels = [label for label, row in study["digit"]["start"].items() if row is not None]
-        for (point, rows), mark, color in zip(study["digit"].items(), "o^s", (GREY, ORANGE, BLUE), strict=True):
-            variance = np.array([rows[label]["variance"] for label in labels])
-            place = np.arange(len(labels))
-            seen = variance >= floor
-            left.plot(variance[seen], place[seen], mark, color=color, mec="black", mew=0.5, label=point)
-            left.plot(np.full(np.sum(~seen), floor), place[~seen], "<", color=color, mec="black", mew=0.5, ms=8)
-        left.axvline(1, color="black", lw=0.8, ls=":")
-        left.set(xscale="log", yticks=place, yticklabels=labels, xlim=(floor / 3, None),
-                 xlabel="mean variance / (F/S); at the left end: below 10⁻⁶", title="the digit zero, 64 columns")
-        left.invert_yaxis()
-        left.legend(fontsize=8, loc="center left")
-        sweep = study["shapes"]
-        for label, values in sweep["variance"].items():
-            color, dash, mark = _NOISE[label]
-            value, error = (np.array(part, dtype=float) for part in (values, sweep["error"][label]))
-            right.errorbar(sweep["shape"], value, 1.96 * error, color=color, ls=dash, marker=mark, ms=4, lw=1.3,
-                           elinewidth=0.8, label=label)
-        right.axhline(1, color="black", lw=0.8, ls=":")
-        right.set(xscale="log", yscale="log", xlabel="shape", ylabel="variance of one draw's d / d log shape, over F",
-                  title="one column, 0.1 sd from the optimum")
-        figure.legend(*right.get_legend_handles_labels(), loc="outside right center", fontsize=8)
-    return figure
-
-
-def naesseth(result: Mapping[str, Any]) -> Figure:
-    """Mean square error of one-draw gradients of a Dirichlet-multinomial, after Naesseth et al. (2017), Fig. 4.
-
-    Parameters
-    ----------
-    result : mapping
-        Of `study.naesseth`. Lines: the log joint; marks alone: the published code's constant.
-    """
-    with rc_context(_STYLE):
-        figure = _figure(8, 4.2)
-        axes = figure.subplots()
-        shape = np.array(result["shape"])
-        for label, values in result["log_joint"].items():
-            color, dash, mark = _NOISE[label]
-            square, error = np.array(values["mean_square"]), np.array(values["error"])
-            axes.plot(shape, square, color=color, ls=dash, lw=1.5, label=label)
-            axes.fill_between(shape, np.maximum(square - 1.96 * error, square / 10), square + 1.96 * error, color=color,
-                              alpha=0.2, lw=0)
-            axes.plot(shape, result["published"][label]["mean_square"], mark, color=color, mfc="none", ms=4)
-        axes.plot([], [], "o", color="black", mfc="none", ms=4, label="marks: constant of\nthe published code")
-        axes.axvline(1 + result["first_count"], color="black", lw=0.8, ls=":")
-        axes.text(1 + result["first_count"], axes.get_ylim()[1], " optimum", fontsize=8, va="top")
-        axes.set(yscale="log", xlabel=r"$\alpha_1$", ylabel=r"mean square error of one draw's d / d$\alpha_1$")
-        figure.legend(loc="outside right center", fontsize=8)
     return figure

@@ -1,4 +1,4 @@
-"""How noisy are the gradient estimators? Bias, variance and cost of each, and the comparison of Naesseth et al. (2017).
+"""How noisy are the gradient estimators? Bias, variance and cost of each on a model, and variance over shapes.
 
 Variances are multiples of F/S, the Fisher information in (log shape, log rate) over the number of samples: what
 the full reparameterisation gradient has at q = posterior, exactly.
@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln, polygamma
 
 from vi_ref import exact_elbo
 from vi_ref._validate import positive, whole
@@ -42,8 +41,6 @@ ESTIMATORS: dict[str, tuple[str, dict[str, Any]]] = {
 #: A standard error below this multiple of F + 1 is rounding, and is taken to be as large as this.
 ROUNDING = 1e-10
 SHAPES = tuple(float(shape) for shape in np.logspace(-2, 4, 13))
-NAESSETH_SHAPES = (1.01, 1.05, 1.1, 1.2, 1.35, 1.5, 1.7, 1.9, 2.1, 2.4, 2.7, 3.0)
-_PATHS = {"G-REP": "g_rep", **{f"RSVI, B = {B}": B for B in (0, 1, 3, 10)}, "implicit": "implicit"}
 
 
 class Counted:
@@ -192,52 +189,3 @@ def shape_sweep(n: int = 100_000, seed: int = 0, shapes: Sequence[float] = SHAPE
         for name, values in zip(("variance", "error"), mean_square(gradients - exact), strict=True):
             result[name][label] = [None if np.isnan(v) else float(v) for v in values / information]
     return result
-
-
-def dirichlet_gradient(counts: ArrayLike, concentration: ArrayLike) -> Array:
-    """d ELBO / d concentration, exact, under a uniform prior: d psi'(alpha) - sum d psi'(sum alpha), d = A - alpha."""
-    to_go = 1 + np.asarray(counts) - concentration
-    return to_go * polygamma(1, concentration) - to_go.sum() * polygamma(1, np.sum(concentration))
-
-
-def naesseth(shapes: Sequence[float] = NAESSETH_SHAPES, n: int = 100_000, seed: int = 0) -> dict[str, Any]:
-    """Mean square error of one-draw gradients in alpha_1 of a Dirichlet-multinomial: Naesseth et al. (2017), Fig. 4.
-
-    100 categories, 100 trials, uniform prior, q = Dirichlet(alpha) with all but alpha_1 at the posterior's 1 + counts.
-    The counts are those of the published code: ``RandomState(0)`` draws theta ~ Dirichlet(1), then
-    the counts; the first is 1. f is the log joint as a function of the point on the simplex, the
-    entropy's gradient exact. Of the draw z_k / sum z only z_1 depends on alpha_1, so all else is drawn once for
-    all shapes and labels.
-    ``log_joint`` and ``published`` hold by label the ``mean_square`` and its standard error ``error`` by shape, the
-    latter for an f without -sum log n_k! over the other categories, as in the published code: a constant, it moves no
-    mean but every corrected variance. ``exact`` is the gradient. For B = 0 at shapes up to 4/3 the squares
-    have no variance, as z^(-4/3) has no mean: their standard errors say too little.
-    """
-    counts, alpha_1 = _counts(), positive("shapes", shapes)
-    n, rng = whole("n", n, 2), np.random.default_rng(seed)
-    n_1, trials, others = counts[0], counts.sum(), counts[1:]
-    rest = rng.standard_gamma(np.count_nonzero(others == 0), n)         # sum of the z whose logarithm is not in f
-    known = np.full(n, gammaln(counts.size) + gammaln(trials + 1))      # f without z_1
-    for n_k in others[others > 0]:
-        z = rng.standard_gamma(1 + n_k, n)
-        rest, known = rest + z, known + n_k * np.log(z)
-    whole_shape = alpha_1 + np.sum(1 + others)
-    entropy = (whole_shape - counts.size) * polygamma(1, whole_shape) - (alpha_1 - 1) * polygamma(1, alpha_1)
-    exact = np.array([dirichlet_gradient(counts, np.append(a, 1 + others))[0] for a in alpha_1])
-    result: dict[str, Any] = {"shape": alpha_1.tolist(), "exact": exact.tolist(), "draws": n,
-                              "first_count": int(n_1), "log_joint": {}, "published": {}}
-    for label, path in _PATHS.items():
-        log_z, moved, correction = draws(path, alpha_1, n, rng)
-        total = np.exp(log_z) + rest[:, None]
-        f = known[:, None] + n_1 * log_z - trials * np.log(total)
-        pathwise = (n_1 - trials * np.exp(log_z) / total) * moved + entropy
-        for constant, left_out in (("log_joint", -gammaln(1 + counts).sum()), ("published", -gammaln(1 + n_1))):
-            square, error = mean_square(pathwise + (f + left_out) * correction - exact)
-            result[constant][label] = {"mean_square": square.tolist(), "error": error.tolist()}
-    return result
-
-
-def _counts() -> NDArray[np.int64]:
-    """The published counts of 100 trials over 100 categories, by NumPy's frozen legacy generator."""
-    legacy = np.random.RandomState(0)
-    return legacy.multinomial(100, legacy.dirichlet(np.ones(100)))
