@@ -63,6 +63,40 @@ def test_the_dirichlet_gradients_are_unbiased(recorded):
     assert result["exact"][0] == study_dirichlet.gradient(counts, [1.01, *(1 + counts[1:])])[0]
 
 
+def log_density(a, log_x, concentration):
+    """Of the Dirichlet at the point of the logarithms log_x, its first concentration put to a."""
+    alpha = [a, *map(exactly, concentration[1:])]
+    return mp.loggamma(mp.fsum(alpha)) - mp.fsum(map(mp.loggamma, alpha)) + mp.fsum(
+        (c - 1) * x for c, x in zip(alpha, log_x, strict=True))
+
+
+def test_one_draws_score_and_path_are_derivatives_of_the_densities(monkeypatch):
+    """Of log q in alpha_1 and of log joint - log q in log z_1, in mpmath; some ten roundings of terms up to 20."""
+    counts, log_z, moved = np.array([1, 3, 0, 2]), np.array([[-2.0], [0.5]]), np.array([[1.5], [0.25]])
+    others = np.array([[5.0, 0.1, 2.0], [3.0, 1.5, 4.0]])
+    monkeypatch.setattr(study_dirichlet, "_others", lambda *_: (np.log(others) @ counts[1:], others.sum(axis=1)))
+    monkeypatch.setattr(study_dirichlet, "draws", lambda *_: (log_z, moved, np.zeros_like(log_z)))
+    concentration = [1.3, 4.0, 1.0, 3.0]                                # at the posterior but for the first
+    found = {label: values for label, *values in study_dirichlet.one_draw(counts, np.array([1.3]), 2, None)}
+    with mp.workdps(40):
+        entropy = derivative(lambda a: dirichlet_elbo(a, 0, concentration, np.zeros(4)), 1.3)
+        for i in range(2):
+            def log_x(y, i=i):
+                z = [mp.exp(y), *map(exactly, others[i])]
+                return [mp.log(part / mp.fsum(z)) for part in z]
+
+            def f(y):
+                return mp.fsum(int(n) * x for n, x in zip(counts, log_x(y), strict=True))
+
+            here = log_x(exactly(log_z[i, 0]))
+            score = derivative(lambda a, here=here: log_density(a, here, concentration), 1.3)
+            slope = derivative(lambda y: f(y) - log_density(exactly(1.3), log_x(y), concentration), log_z[i, 0])
+            for label, truths in (("score", (f(exactly(log_z[i, 0])) * score + entropy, score)),
+                                  ("sticking the landing", (slope * moved[i, 0], 0))):
+                for values, truth in zip(found[label], truths, strict=True):
+                    assert values[i, 0] == pytest.approx(float(truth), abs=10 * 20 * 2.0**-53)
+
+
 def by_quadrature(a, nodes):
     """For each label, on nodes z_1 by sum of the others: the mean gradient there, and its variance given them.
 

@@ -24,7 +24,7 @@ _OPTIMIZER = Adam(learning_rate=0.2, beta2=0.995)
 
 
 def half_a_row() -> PoissonGamma:
-    """Four pixels of the digit zero, the left half of its fifth row: from always 0 to the brightest of the stroke.
+    """Four pixels of the digit zero, the left half of its fifth row: from always 0 to one of the brightest.
 
     The measure-valued gradient asks for 3 D + 1 rows a draw: 13 of four columns, 193 of all.
     """
