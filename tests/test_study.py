@@ -175,7 +175,8 @@ def test_the_command_writes_its_files_and_leaves_those_of_a_fit(tmp_path, capsys
     assert result["naesseth"] == study_dirichlet.naesseth(n=750, seed=7)
     assert result["shapes"] == study.shape_sweep(750, 7)
     assert result["fit"] == study_fit.errors(study_fit.half_a_row(), n_steps=7, seed=7)
-    assert gradient_table(result["digit"]) in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert gradient_table(result["digit"]) in printed and study_fit.table(result["fit"]) in printed
 
 
 @pytest.mark.parametrize(("arguments", "reason"), [

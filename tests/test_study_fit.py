@@ -61,6 +61,15 @@ def test_errors_are_the_divergences_of_a_fit_done_by_hand(model, result, label, 
     assert fits["low"] == np.min(kl, axis=0).tolist() and fits["high"] == np.max(kl, axis=0).tolist()
 
 
+def test_the_table_holds_the_end_of_every_fit(result):
+    heading, columns, *lines = study_fit.table(result).splitlines()
+    assert "80 steps, 3 seeds" in heading and columns.split() == ["draws", "a", "step", "rows", "lowest", "median",
+                                                                  "highest"]
+    for line, (label, fits) in zip(lines, result["fits"].items(), strict=True):
+        ends = [f"{fits[part][-1]:.1e}" for part in ("low", "median", "high")]
+        assert line.split() == [*label.split(), str(fits["n_samples"]), "2240", *ends]
+
+
 def test_the_same_seed_gives_the_same_errors(model):
     first, again, other = (study_fit.errors(model, 28, 5, 1, seed, ["G-REP"])["fits"]["G-REP"]["median"]
                            for seed in (1, 1, 2))

@@ -125,7 +125,7 @@ def gradients_parser() -> argparse.ArgumentParser:
     p = _Parser(prog="python -m vi_ref gradients", description=(
         "Measure the bias, variance and cost of the gradient estimators on the digit zero, their variance over shapes, "
         "the comparison of Naesseth et al. (2017), Fig. 4, and the error of fits to four pixels against what they ask "
-        "of the model. A minute by default."))
+        "of the model. Half a minute by default."))
     p.add_argument("--replicates", type=int, default=400, metavar="N", help="estimates of each kind on the digit "
                    "(default 400); 250 times as many draws for each of the next two, fits of 2.5 times as many steps")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random numbers (default 0)")
@@ -159,7 +159,7 @@ def gradients(argv: list[str]) -> int:
                _GRADIENT_FILES)
     except (FloatingPointError, MemoryError, OSError) as error:
         return _refuse(error)
-    print(gradient_table(result["digit"]))
+    print(gradient_table(result["digit"]), study_fit.table(result["fit"]), sep="\n\n")
     print(f"pictures and gradients.json are in {options.out}")
     return 0
 

@@ -150,19 +150,20 @@ def gradient_clouds(model: PoissonGamma, q: Gamma, reach: float, n_samples: int 
     """
     exact = np.ravel(exact_elbo.gradient(model, q))
     with rc_context(STYLE):
-        figure = _figure(9, 2.9)
-        for axes, label in zip(figure.subplots(1, 4, sharex=True, sharey=True), CLOUDS, strict=True):
+        figure = _figure(6.2, 6.2)
+        for axes, label in zip(figure.subplots(2, 2, sharex=True, sharey=True).ravel(), CLOUDS, strict=True):
             rng = np.random.default_rng(seed)
             points = study.replicated(model, q, label, n_samples, replicates, rng)[0][:, :, 0]
             axes.axhline(0, color=GREY, lw=0.5)
             axes.axvline(0, color=GREY, lw=0.5)
-            axes.plot(*points.T, ".", color=BLUE, ms=4, alpha=0.5, mew=0)
+            axes.plot(*points.T, ".", color=BLUE, ms=6, alpha=0.5, mew=0)
             axes.plot(*exact, "o", color="black", mfc="none", ms=9, mew=1.4)
             beyond = np.mean(np.abs(points).max(axis=1) > reach)
-            axes.set(title=label, xlabel="d / d log shape", xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+            axes.set(title=label, xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
             if beyond:
                 axes.text(0.97, 0.03, f"{beyond:.0%} outside", transform=axes.transAxes, ha="right", fontsize=8)
-        figure.axes[0].set_ylabel("d / d log rate")
+        figure.supxlabel("d / d log shape", fontsize=9)
+        figure.supylabel("d / d log rate", fontsize=9)
         figure.suptitle(f"q = Gamma({q.shape[0]:.2f}, {q.rate[0]:.2f}); ring: the exact gradient", fontsize=9)
     return figure
 
