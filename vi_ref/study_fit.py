@@ -60,9 +60,8 @@ def one_fit(model: PoissonGamma, label: str, rows: int, n_steps: int,
     result = fit(model, model.prior, gradient=estimate, n_samples=max(1, n_samples), n_steps=n_steps,
                  rng=rng, optimizer=_OPTIMIZER, keep_every=max(1, n_steps // 40))
     asked = rows if counted is None else counted.rows // n_steps
-    errors = [float(Gamma(*q).kl(model.posterior).sum())
-              for q in zip(result.trace.shape, result.trace.rate, strict=True)]
-    return (asked * result.trace.step).tolist(), errors, n_samples
+    kl = [float(Gamma(*q).kl(model.posterior).sum()) for q in zip(result.trace.shape, result.trace.rate, strict=True)]
+    return (asked * result.trace.step).tolist(), kl, n_samples
 
 
 def errors(model: PoissonGamma, rows: int = 52, n_steps: int = 1000, seeds: int = 3, seed: int = 0,
