@@ -120,8 +120,9 @@ def fit_error(result: Mapping[str, Any]) -> Figure:
         figure = _figure(8, 4.2)
         axes = figure.subplots()
         for label, fits in sorted(result["fits"].items(), key=lambda item: -item[1]["median"][-1]):
-            color, dash, _ = _LINES[label]
-            axes.semilogy(fits["rows"], fits["median"], color=color, ls=dash, lw=1.8, label=label)
+            color, dash, mark = _LINES[label]
+            axes.semilogy(fits["rows"], fits["median"], color=color, ls=dash, lw=1.8, marker=mark, ms=5, markevery=5,
+                          label=label)
             axes.fill_between(fits["rows"], fits["low"], fits["high"], color=color, alpha=0.15, lw=0)
         axes.set(xlabel="rows of log θ given to the model (the exact gradient: none)",
                  ylabel="KL(q ‖ posterior), nats", xlim=(0, None))
