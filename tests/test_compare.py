@@ -1,5 +1,6 @@
 """The comparison of speed: what it times is what it says, turn by turn; with and without the other libraries."""
 
+import json
 import sys
 import time
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from vi_ref import Gamma, exact_elbo, study
+from vi_ref.__main__ import main
 from vi_ref.compare import speed
 
 K_ERRORS = 5.0
@@ -86,6 +88,44 @@ def test_what_is_missing_is_named_with_the_command_that_brings_it(monkeypatch):
                                "JAX float32": "python -m pip install optax"}
     monkeypatch.setattr(speed, "find_spec", lambda name: None)
     assert list(speed.contestants(speed.digit_zero(), speed.digit_zero().prior, 4)) == ["kernel", "general route"]
+
+
+def test_the_command_prints_and_writes_what_was_measured(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(speed, "missing", lambda: {"JAX float64": "python -m pip install jax"})
+    children = {"steps": {"start": {"kernel": [1e-3, 2e-3, 3e-3], "PyTorch float64": [1e-2, 2e-2, 6e-2]}},
+                "scaling": {"S": {"8": [1e-3] * 3, "16": [2e-3] * 3}}, "threads": {"1": [0.2] * 3, "2": [0.1] * 3},
+                "memory": 3 * 2**20}
+    asked = []
+    monkeypatch.setattr(speed, "_child", lambda *task, **_: (asked.append(task), children.get(task[0]))[1])
+    assert main(["compare", "--speed", "--rounds", "3", "--whole", "2", "--out", str(tmp_path)]) == 0
+    file = tmp_path / f"speed-{speed.machine()['date']}.json"
+    result, printed = json.loads(file.read_text()), capsys.readouterr().out
+    assert [p.name for p in tmp_path.iterdir()] == [file.name] and speed.table(result) in printed
+    assert "PyTorch float64               20 ms        10 [10, 15]" in printed
+    assert "JAX float64 is missing: python -m pip install jax" in printed and "3.0 MB" in printed
+    assert result["machine"]["versions"]["numpy"] == np.__version__ and result["machine"]["cpu"]
+    assert [len(seconds) for seconds in result["programs"].values()] == [2, 2, 2]
+    assert ("program", "ours, empty cache") in asked and ("steps", 3, "all processors") in asked
+
+
+@pytest.mark.parametrize(("arguments", "reason"), [
+    ([], "--speed"), (["--speed", "--rounds", "0"], "--rounds must be a whole number of at least 1, got 0"),
+    (["--speed", "--whole", "-1"], "--whole must be a whole number of at least 0, got -1"),
+    (["--speed", "--out", "{file}"], "--out must be a folder that can be written"),
+])
+def test_the_command_refuses_bad_options_in_one_line(tmp_path, capsys, arguments, reason):
+    (tmp_path / "file").write_text("")
+    try:
+        code = main(["compare", *(a.format(file=tmp_path / "file") for a in arguments)])
+    except SystemExit as stop:
+        code = stop.code
+    stderr = capsys.readouterr().err
+    assert code == 2 and reason in stderr and stderr.count("\n") == 1
+
+
+def test_memory_and_programs_run():
+    assert 2**24 < speed.memory(8) < 2**34
+    assert speed._child("memory", 8) > 2**24
 
 
 def test_a_child_that_fails_is_reported_in_a_line():

@@ -71,7 +71,7 @@ def test_rooms_import_only_from_rooms_below():
     order = ["_validate", "_compiled", "_threads", "special", "gamma_grad", "gamma_grad_fast", "gamma_table", "vectors",
              "sampler", "gamma", "related", "poisson_gamma", "_quadrature", "exposure", "gamma_shape", "exact_elbo",
              "gradients", "kernels", "adam", "optimize", "datasets", "plots", "study", "study_dirichlet", "study_fit",
-             "study_plots", "compare", "__main__"]
+             "study_plots", "_command", "compare", "__main__"]
     for path in (ROOT / "vi_ref").rglob("*.py"):
         room = path.relative_to(ROOT / "vi_ref").parts[0].removesuffix(".py")
         if room == "__init__":

@@ -1,24 +1,21 @@
 """The command line: ``python -m vi_ref`` fits the digit zero and holds it against the exact posterior.
 
-``python -m vi_ref gradients`` measures the bias, variance and cost of the gradient estimators.
+``python -m vi_ref gradients`` measures the bias, variance and cost of the gradient estimators, and ``python -m vi_ref
+compare --speed`` the speed of a step and of a fit beside other libraries.
 """
 
 import argparse
-import json
-import os
-import platform
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vi_ref import __version__, _validate, datasets, exact_elbo
+from vi_ref._command import Parser, refuse, versions, writable, write
 from vi_ref.adam import Adam
 from vi_ref.gamma import Gamma
 from vi_ref.gradients import NAMES
@@ -41,14 +38,9 @@ _GRADIENT_FILES = ("gradient_noise.png", "naesseth.png", "fit_error.png", "gradi
 LIMITS = {"reparameterized": 5e-2, "sticking_the_landing": 1e-9}
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        self.exit(2, f"vi_ref: {' '.join(message.split())}\n")
-
-
 def parser() -> argparse.ArgumentParser:
     """The options of ``python -m vi_ref fit``."""
-    p = _Parser(prog="python -m vi_ref fit", epilog="python -m vi_ref gradients --help: another command.", description=(
+    p = Parser(prog="python -m vi_ref fit", epilog="Other commands: gradients, compare; each has --help.", description=(
         "Fit the Poisson-gamma model by variational inference with hand-derived gradients, and hold the result "
         "against the exact posterior. Without options: the digit zero, three ways."))
     p.add_argument("--digit", type=int, metavar="N", help="the digit to fit, 0 to 9 (default 0)")
@@ -75,14 +67,18 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["gradients"]:
         return gradients(argv[1:])
+    if argv[:1] == ["compare"]:
+        from vi_ref.compare.command import compare
+
+        return compare(argv[1:])
     options = parser().parse_args(argv[1:] if argv[:1] == ["fit"] else argv)
     try:
         settings = chosen_settings(options)
         model, counts = chosen_model(options)
         seed = _validate.whole("--seed", options.seed, 0)
-        _writable(options.out)
+        writable(options.out, _FILES)
     except (ValueError, OSError) as error:
-        return _refuse(error)
+        return refuse(error)
     asked = (options.digit or None, options.counts, options.prior_shape, options.prior_rate, options.gradient)
     judged = settings == SETTINGS and seed == 0 and all(value is None for value in asked)
 
@@ -98,11 +94,11 @@ def main(argv: list[str] | None = None) -> int:
             fits[name] = run(model, chosen, seed)
             seconds[name] = (time.perf_counter() - began) / chosen["steps"]
     except (FloatingPointError, MemoryError, ValueError) as error:
-        return _refuse(error)
+        return refuse(error)
     checks = {name: exact_elbo.cross_check(model, result.q) for name, result in fits.items()}
     passed, verdict = judge(checks) if judged else (True, "settings differ from the default: reported, not judged")
     try:
-        _write(options.out, _pictures(model, counts, fits, seed), {
+        write(options.out, _pictures(model, counts, fits, seed), {
             "prior": _lists(model.prior),
             "posterior": _lists(model.posterior),
             "fits": {name: {"q": _lists(fits[name].q), "settings": settings[name], "cross_check": checks[name],
@@ -110,10 +106,10 @@ def main(argv: list[str] | None = None) -> int:
             "judged": judged,
             "passed": passed if judged else None,
             "seed": seed,
-            "versions": _versions(),
-        })
+            "versions": versions(),
+        }, _FILES)
     except OSError as error:
-        return _refuse(error)
+        return refuse(error)
     print(table(checks, seconds))
     print(verdict)
     print(f"pictures and result.json are in {options.out}")
@@ -122,7 +118,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def gradients_parser() -> argparse.ArgumentParser:
     """The options of ``python -m vi_ref gradients``."""
-    p = _Parser(prog="python -m vi_ref gradients", description=(
+    p = Parser(prog="python -m vi_ref gradients", description=(
         "Measure the bias, variance and cost of the gradient estimators on the digit zero, their variance over shapes, "
         "the comparison of Naesseth et al. (2017), Fig. 4, and the error of fits to four pixels against what they ask "
         "of the model. Half a minute by default."))
@@ -140,9 +136,9 @@ def gradients(argv: list[str]) -> int:
     try:
         replicates = _validate.whole("--replicates", options.replicates, 2)
         seed = _validate.whole("--seed", options.seed, 0)
-        _writable(options.out, _GRADIENT_FILES)
+        writable(options.out, _GRADIENT_FILES)
     except (ValueError, OSError) as error:
-        return _refuse(error)
+        return refuse(error)
     from vi_ref import study, study_dirichlet, study_fit, study_plots  # slow to import, as in _pictures
 
     model = PoissonGamma(datasets.picture_prior(datasets.ring()), datasets.digit(0))
@@ -155,10 +151,10 @@ def gradients(argv: list[str]) -> int:
         figures = {"gradient_noise.png": study_plots.gradient_noise(result),
                    "naesseth.png": study_plots.naesseth(result["naesseth"]),
                    "fit_error.png": study_plots.fit_error(result["fit"])}
-        _write(options.out, figures, result | {"replicates": replicates, "seed": seed, "versions": _versions()},
+        write(options.out, figures, result | {"replicates": replicates, "seed": seed, "versions": versions()},
                _GRADIENT_FILES)
     except (FloatingPointError, MemoryError, OSError) as error:
-        return _refuse(error)
+        return refuse(error)
     print(gradient_table(result["digit"]), study_fit.table(result["fit"]), sep="\n\n")
     print(f"pictures and gradients.json are in {options.out}")
     return 0
@@ -279,33 +275,6 @@ def _pictures(model: PoissonGamma, counts: np.ndarray, fits: Mapping[str, Fit], 
     return figures
 
 
-def _write(out: Path, figures: Mapping[str, Any], result: Mapping[str, Any], files: tuple[str, ...] = _FILES) -> None:
-    """All files or none: they are made in a folder beside, then moved into place; `result` as the last of `files`."""
-    from vi_ref.plots import save
-
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as folder:
-        for name, figure in figures.items():
-            save(figure, os.path.join(folder, name))
-        Path(folder, files[-1]).write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        for name in (*figures, files[-1]):
-            os.replace(os.path.join(folder, name), out / name)
-    for name in {*files} - {*figures, files[-1]}:        # an earlier run's pictures would not belong to this result
-        (out / name).unlink(missing_ok=True)
-
-
-def _writable(out: Path, files: tuple[str, ...] = _FILES) -> None:
-    existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-        for name in files:
-            if (out / name).is_dir():
-                raise IsADirectoryError(None, f"{name} in it is a folder")
-    except OSError as error:
-        raise ValueError(f"--out must be a folder that can be written, got {out}: {error.strerror}") from None
-
-
 def _prior(option: str, text: str, d: int) -> np.ndarray:
     if _is_number(text):
         return np.full(d, _validate.positive(option, float(text)))
@@ -313,11 +282,6 @@ def _prior(option: str, text: str, d: int) -> np.ndarray:
     if values.size != d:
         raise ValueError(f"{option} must hold one number a column, {d}, got {values.size}")
     return values
-
-
-def _versions() -> dict[str, str]:
-    libraries = ("numpy", "scipy", "numba", "scikit-learn", "matplotlib")
-    return {"vi_ref": __version__, "python": platform.python_version(), **{name: version(name) for name in libraries}}
 
 
 def _is_number(text: str) -> bool:
@@ -341,11 +305,6 @@ def _range(values: np.ndarray) -> str:
 
 def _lists(q: Gamma) -> dict[str, list[float]]:
     return {"shape": q.shape.tolist(), "rate": q.rate.tolist()}
-
-
-def _refuse(error: Exception) -> int:
-    print(f"vi_ref: {' '.join(str(error).split())}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":
