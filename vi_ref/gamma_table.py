@@ -3,7 +3,7 @@
 A step of a fit has a few draws of each of many shapes, so what is paid once a shape must be cheap too. Write a draw as
 z = d w^3, the root w as in `vi_ref.sampler`, with d = a - 1/3 and a the shape, raised by 1 below 1. In (1/a, w) the
 gradient d log z / d log shape is smooth, from shape 0 to infinity: three pieces in 1/a, seven in w, each a polynomial
-of degree 13 in either, give it to 1e-14 (book eq. `eq-table`). Summed over the powers of 1/a, seven polynomials in w
+of degree 13 in either, give it to 1e-14. Summed over the powers of 1/a, seven polynomials in w
 are left for a shape; to the left of them, where the gradient grows like -log z, the series of the clear version is.
 """
 
@@ -33,7 +33,9 @@ _MIDDLE, _HALF = _LOW * (math.sqrt(2) + 1) / 2, _LOW * (math.sqrt(2) - 1) / 2
 
 @cache
 def table() -> Array:
-    """Coefficients (piece of 1/a, power of it, cell of w, power of w), (3, 14, 7, 14); a few milliseconds, once.
+    """Coefficients (piece of 1/a, power of it, cell of w, power of w), (3, 14, 7, 14), of book eq. `eq-table`.
+
+    Made once, in a few milliseconds.
 
     Chebyshev's interpolation in both, on the interval of the piece and of the cell mapped to [-1, 1], then sorted
     by powers. The polynomials in w are in w - middle of the cell.
@@ -66,7 +68,7 @@ def cell_of(w):
 
 @njit(fastmath={"contract"})
 def polynomials(table, shape, first, last, c):
-    """Fill rows `first` to `last` of `c`, (cells, powers of w): the table summed over the powers of 1/a."""
+    """Fill rows `first` to `last` of `c`, (cells, powers of w): book eq. `eq-table`, summed over the powers of 1/a."""
     piece = 0 if shape < _SECOND else (1 if shape < _THIRD else 2)
     u = 1.0 / (shape + 1.0) if shape < _SECOND else 1.0 / shape
     low, high = _PIECES[piece]
@@ -91,7 +93,7 @@ def ends(w):
 
 @njit(fastmath={"contract"})
 def elasticities(c, first, last, w, out):
-    """Fill `out` with d log z / d log shape at roots w by the `polynomials` of their cells.
+    """Fill `out` with d log z / d log shape at roots w by the `polynomials` of their cells, book eq. `eq-table`.
 
     What is no root of a cell, outside [0.297, 3.36), gets what the nearest cell extrapolates; see `outside`.
     """

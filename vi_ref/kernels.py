@@ -2,7 +2,7 @@
 
 For this model the force on a draw, d(log joint - log q) / d log theta = (A - alpha) - (B - beta) theta, is linear in
 theta = z / beta. So all that an estimate needs of a column's draws is four averages, of log z, z, r and r z with r =
-d log z / d log alpha: book eq. `eq-four-averages`. A block of draws is made (`vi_ref.sampler`), given its r
+d log z / d log alpha. A block of draws is made (`vi_ref.sampler`), given its r
 (`vi_ref.gamma_table`) and added up before the next is made; no array of all draws exists, and no data is touched.
 
 Other models and gradient estimators take the general route of `vi_ref.gradients`, and so can this one: the two are held
@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 FUSED = {"reparameterized": True, "sticking_the_landing": False}
 
 _BLOCK = 128                           # draws made at a time: what is kept of them stays in the fastest cache
-_LANES = 8                             # products of up to 16 roots, each from 1e-17 to 5, need a logarithm
+_LANES = 8                             # products of up to 16 roots, each from 2^-53 to 6, need a logarithm
 _THREADED = 1 << 17                    # draws from which on threads pay, two milliseconds' worth
 
 

@@ -18,7 +18,7 @@ from vi_ref._compiled import njit
 
 _LAYERS = 256
 _START = 3.6541528853610088            # where the tail begins: the one start for which `ziggurat` ends at x = 0
-_UNIT = 2.0**-53
+_UNIT = 2.0**-52
 
 
 def ziggurat(n_layers: int, start: float) -> NDArray[np.float64]:
@@ -70,9 +70,9 @@ def next_bits(s0, s1, s2, s3):
 
 @njit
 def uniform(s0, s1, s2, s3):
-    """A uniform draw from the middles of 2^53 equal parts of (0, 1), and the next state."""
+    """A uniform draw from the middles of 2^52 equal parts of (0, 1), and the next state."""
     bits, s0, s1, s2, s3 = next_bits(s0, s1, s2, s3)
-    return ((bits >> np.uint64(11)) + 0.5) * _UNIT, s0, s1, s2, s3
+    return ((bits >> np.uint64(12)) + 0.5) * _UNIT, s0, s1, s2, s3
 
 
 @njit
@@ -99,8 +99,8 @@ def normal(s0, s1, s2, s3):
     while True:
         bits, s0, s1, s2, s3 = next_bits(s0, s1, s2, s3)
         layer = bits & np.uint64(255)
-        x = (int64(bits) >> 11) * 2.0 * _UNIT * _WIDTH[layer]
-        if abs(x) < _WIDTH[layer + np.uint64(1)]:        # 99 of 100 draws
+        x = (int64(bits) >> 11) * _UNIT * _WIDTH[layer]
+        if abs(x) < _WIDTH[layer + np.uint64(1)]:        # 98 of 100 draws
             return x, s0, s1, s2, s3
         below, x, s0, s1, s2, s3 = _at_the_curve(layer, x, s0, s1, s2, s3)
         if below:
