@@ -237,16 +237,19 @@ def test_distance_from_the_optimum_to_the_posterior():
 
 STARTS = [ROLLS.prior, Gamma(np.full(6, 0.5), np.full(6, 5.0)), Gamma(np.full(6, 100.0), np.full(6, 5.0))]
 FITS = pytest.mark.parametrize(("gradient", "nats", "log_shape"),
-                               [("sticking_the_landing", 2e-3, 0.04), ("reparameterized", 6e-3, 0.1)])
+                               [("sticking_the_landing", 2.8e-3, 0.041), ("reparameterized", 6.6e-3, 0.13)])
 
 
 # The posterior is no product, so neither gradient's noise vanishes at the optimum and a fit stops near it: over 18
-# fits (six seeds, these starts) within 9e-4 (path derivative) and 2.7e-3 nats (with the score), the log shapes with sd
-# up to 0.008 and 0.021. The tolerances are twice the worst gap, and five sd; the starts are 9, 305 and 2006 nats below.
+# fits, six from each start and each with a seed of its own (3200 to 3217, the same for both gradients), within 1.36e-3
+# (path derivative) and 3.30e-3 nats (with the score), the log shapes' root mean square distance from the optimum's up
+# to 0.0081 and 0.0251. The tolerances are twice the worst gap, and five times that distance, rounded up: of 501 more
+# fits of each (seeds from 60000) they leave out two and none, both by the gap. Starts are 9, 305 and 2006 nats below.
 @FITS
 @pytest.mark.parametrize("start", range(3))
 def test_fit_lands_on_the_mean_field_optimum(start, gradient, nats, log_shape):
-    q = fit(ROLLS, STARTS[start], gradient=gradient, n_samples=64, n_steps=500, rng=np.random.default_rng(32)).q
+    rng = np.random.default_rng([32, start])
+    q = fit(ROLLS, STARTS[start], gradient=gradient, n_samples=64, n_steps=500, rng=rng).q
     assert 0 <= ROLLS.elbo(best()) - ROLLS.elbo(q) <= nats
     assert np.max(np.abs(np.log(q.shape / best().shape))) <= log_shape
     assert ROLLS.elbo(STARTS[start]) < ROLLS.elbo(best()) - 8
@@ -255,7 +258,7 @@ def test_fit_lands_on_the_mean_field_optimum(start, gradient, nats, log_shape):
 @pytest.mark.slow
 @FITS
 def test_fit_lands_closer_with_more_samples(gradient, nats, log_shape):
-    """Sixteen times the samples, a quarter of the gap.
+    """Sixteen times the samples, at most a quarter of the gap.
 
     Adam divides by the noise's sd sigma: a step is a rate lr times (H u + sigma xi) / sigma, whose stationary
     variance, lr sigma / 2H, falls as the sd does and not as its square.

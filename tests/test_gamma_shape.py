@@ -208,16 +208,19 @@ STARTS = [FIVE.prior, Gamma([0.5, 0.5], [5.0, 5.0]), Gamma([100.0, 100.0], [5.0,
 
 
 FITS = pytest.mark.parametrize(("gradient", "nats", "log_shape"),
-                               [("sticking_the_landing", 2.5e-3, 0.05), ("reparameterized", 4e-3, 0.13)])
+                               [("sticking_the_landing", 2.7e-3, 0.073), ("reparameterized", 6.9e-3, 0.1)])
 
 
-# As in test_exposure the noise of neither gradient vanishes at the optimum. Over 18 fits (six seeds, these starts) the
-# gap was at most 1.2e-3 (path derivative) and 1.8e-3 nats (with the score), the sd of the log shapes 0.009 and 0.026.
-# The tolerances are twice the worst gap, and five sd; the starts are 9, 23 and 42 nats below the optimum.
+# As in test_exposure the noise of neither gradient vanishes at the optimum. Over 18 fits, six from each start and each
+# with a seed of its own (4300 to 4317, the same for both gradients), the gap was at most 1.33e-3 (path derivative) and
+# 3.44e-3 nats (with the score), and the log shapes' root mean square distance from the optimum's up to 0.0145 and
+# 0.0199. The tolerances are twice the worst gap, and five times that distance, rounded up: of 501 more fits of each
+# (seeds from 60000) they leave out five and none, all by the gap. The starts are 9, 23 and 42 nats below the optimum.
 @FITS
 @pytest.mark.parametrize("start", range(3))
 def test_fit_lands_on_the_best_product(start, gradient, nats, log_shape):
-    q = fit(FIVE, STARTS[start], gradient=gradient, n_samples=64, n_steps=500, rng=np.random.default_rng(43)).q
+    rng = np.random.default_rng([43, start])
+    q = fit(FIVE, STARTS[start], gradient=gradient, n_samples=64, n_steps=500, rng=rng).q
     assert 0 <= elbo(best_product()) - elbo(q) <= nats
     assert np.max(np.abs(np.log(q.shape / best_product().shape))) <= log_shape
     assert elbo(STARTS[start]) < elbo(best_product()) - 9
@@ -226,7 +229,7 @@ def test_fit_lands_on_the_best_product(start, gradient, nats, log_shape):
 @pytest.mark.slow
 @FITS
 def test_fit_lands_closer_with_more_samples(gradient, nats, log_shape):
-    """Sixteen times the samples, a quarter of the gap: see test_exposure."""
+    """Sixteen times the samples, at most a quarter of the gap: see test_exposure."""
     q = fit(FIVE, FIVE.prior, gradient=gradient, n_samples=1024, n_steps=500, rng=np.random.default_rng(44)).q
     assert 0 <= elbo(best_product()) - elbo(q) <= nats / 4
     assert np.max(np.abs(np.log(q.shape / best_product().shape))) <= log_shape / 2
