@@ -15,7 +15,8 @@ from statistics import median
 import numpy as np
 import pytest
 
-from vi_ref import gamma_grad_fast
+from vi_ref import gamma_grad_fast, study
+from vi_ref.compare import speed
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 N = 100_000
@@ -80,6 +81,39 @@ def test_two_threads_scale(record_property):
     record_property("ratio", ratio)
     print(f"two threads are {ratio:.2f} times as fast as one, goal 1.8")
     assert ratio >= SLACK * 1.8
+
+
+@pytest.mark.parametrize("point", ["start", "half way", "optimum"])
+def test_a_step_against_torch(point, record_property):
+    """An estimate of 128 x 64 draws by the kernel, on one thread; PyTorch in float64, from the same sums."""
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)
+    model = speed.digit_zero()
+    calls = speed.contestants(model, study.points(model)[point], 128)
+    ratio = speed.ratio(*(speed.turns({n: calls[n] for n in ("PyTorch float64", "kernel")}, 15).values()))[1]
+    record_property("ratio", ratio)
+    print(f"a step at the {point}: {ratio:.1f} times as fast as torch, goal 5")
+    assert ratio >= SLACK * 5
+
+
+def test_a_step_against_jax(record_property):
+    """At the optimum, where a fit spends its steps, in a process of its own that is held to one processor."""
+    pytest.importorskip("jax")
+    seconds = speed._child("steps", 5, "one processor")["optimum, beside JAX"]
+    ratio = speed.ratio(seconds["JAX float64"], seconds["kernel"])[1]
+    record_property("ratio", ratio)
+    print(f"a step: {ratio:.0f} times as fast as JAX, goal 300")
+    assert ratio >= SLACK * 300
+
+
+def test_a_step_on_two_threads_and_by_rows(record_property):
+    seconds = speed.threads(9)
+    ratio = speed.ratio(seconds["1"], seconds["2"])[1]
+    record_property("ratio", ratio)
+    by_rows = [np.median(t) for t in speed.scaling(9)["m"].values()]
+    print(f"two threads are {ratio:.2f} times as fast as one, goal 1.8; by rows at most "
+          f"{max(by_rows) / min(by_rows):.2f} times as long")
+    assert ratio >= SLACK * 1.8 and max(by_rows) < 1.5 * min(by_rows)
 
 
 def test_cold_compilation(tmp_path):

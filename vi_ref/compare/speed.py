@@ -109,7 +109,7 @@ def steps(rounds: int, one_processor: bool) -> dict[str, dict[str, list[float]]]
 def scaling(rounds: int) -> dict[str, dict[str, list[float]]]:
     """Seconds of the kernel's estimate, on one thread, against the draws S, the columns D and the rows m."""
     def call(S, D, m):
-        model = PoissonGamma(Gamma(np.geomspace(0.5, 500, D), 1.0), np.ones((m, D)))
+        model = PoissonGamma(Gamma(np.geomspace(0.5, 500, D), 1.0), np.zeros((m, D)))        # m moves no shape
         ours, rng = kernels.for_model(model, "reparameterized", 1), np.random.default_rng(0)
         return lambda: ours(model, model.posterior, S, rng)
 
