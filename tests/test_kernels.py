@@ -152,6 +152,7 @@ def test_only_a_poisson_gamma_and_two_estimators_have_a_kernel():
 
 def test_memory_does_not_grow_with_the_draws():
     """Of a fit: the peak of a process with 64 columns and a million draws a step, whose log theta alone is 512 MB."""
+    pytest.importorskip("resource")                                      # not on Windows
     code = """
 import resource, sys
 import numpy as np

@@ -95,6 +95,7 @@ class PoissonGamma:
         a, b = self.prior.shape, self.prior.rate
         #: What the log joint adds to A log theta - B theta, shape (D,): a log b - log Gamma(a) - sum log x!.
         self.log_constant = a * np.log(b) - gammaln(a) + log_base
+        self.log_constant.flags.writeable = False
 
     def log_joint_terms(self, log_theta: ArrayLike) -> Array:
         """Every factor of the log joint that touches theta_d, with respect to log theta_d.

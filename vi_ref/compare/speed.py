@@ -8,7 +8,6 @@ own.
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -128,8 +127,12 @@ def threads(rounds: int) -> dict[str, list[float]]:
     return turns({n: lambda call=call: call(model, model.posterior, 4096, rng) for n, call in calls.items()}, rounds)
 
 
-def memory(n_samples: int) -> int:
-    """Peak memory of a process that fits 64 columns for two steps, in bytes."""
+def memory(n_samples: int) -> int | None:
+    """Peak memory of a process that fits 64 columns for two steps, in bytes; None where the system does not tell."""
+    if find_spec("resource") is None:
+        return None
+    import resource
+
     from vi_ref import fit
 
     model = PoissonGamma(Gamma(np.full(64, 3.0), 1.0), np.ones((2, 64)))
@@ -219,7 +222,7 @@ def table(result: Mapping[str, Any]) -> str:
             low, middle, high = ratio(values, first)
             lines.append(f"  {name:<20}{1e3 * np.median(values):>12.4g} ms{middle:>10.3g} [{low:.3g}, {high:.3g}]")
     lines += ["", "peak memory of a fit's process, by draws a step"]
-    lines += [f"  {n:<20}{size / 2**20:>12.1f} MB" for n, size in result["memory"].items()]
+    lines += [f"  {n:<20}{size / 2**20:>12.1f} MB" for n, size in result["memory"].items() if size is not None]
     lines += [f"{name} is missing: {command}" for name, command in result["missing"].items()]
     return "\n".join(lines)
 
