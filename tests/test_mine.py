@@ -100,6 +100,7 @@ def test_a_number_that_is_not_finite_is_counted_and_fails_any_tolerance(score, t
     rows = json.loads((tmp_path / "out" / "mine.json").read_text())["decades"]
     assert [row["decade"] for row in rows if row["not_finite"] == 1] == [0]
     assert [row["max"] is None for row in rows] == [row["decade"] == 0 for row in rows]
+    assert all(row["median"] < 1e-15 for row in rows)
 
 
 def test_the_score_in_numbers_done_by_hand():
