@@ -75,9 +75,11 @@ def test_one_shape_and_many_draws_against_jax(shape, record_property):
 
 
 def test_two_threads_scale(record_property):
+    """By the fastest round of each: a second processor that is lent elsewhere for a while says nothing of the code."""
     z = np.random.default_rng(0).standard_gamma(3.0, 80 * N)
-    ratio = ratios(lambda: gamma_grad_fast.dz_dshape(3.0, z, n_threads=1),
-                   lambda: gamma_grad_fast.dz_dshape(3.0, z, n_threads=2))
+    calls = {n: lambda n=n: gamma_grad_fast.dz_dshape(3.0, z, n_threads=n) for n in (1, 2)}
+    seconds = speed.turns(calls, 15)
+    ratio = min(seconds[1]) / min(seconds[2])
     record_property("ratio", ratio)
     print(f"two threads are {ratio:.2f} times as fast as one, goal 1.8")
     assert ratio >= SLACK * 1.8
@@ -107,8 +109,9 @@ def test_a_step_against_jax(record_property):
 
 
 def test_a_step_on_two_threads_and_by_rows(record_property):
-    seconds = speed.threads(9)
-    ratio = speed.ratio(seconds["1"], seconds["2"])[1]
+    """Threads by the fastest round of each, as above."""
+    seconds = speed.threads(15)
+    ratio = min(seconds["1"]) / min(seconds["2"])
     record_property("ratio", ratio)
     by_rows = [np.median(t) for t in speed.scaling(9)["m"].values()]
     print(f"two threads are {ratio:.2f} times as fast as one, goal 1.8; by rows at most "
