@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 from mpmath import mp
+from numba import njit
 from scipy.special import gammainc, gammaln, ndtr, polygamma, psi
 
 from vi_ref import Gamma, kernels, sampler
-from vi_ref._compiled import njit
 
 SHAPES = [1e-3, 0.1, 0.9, 1.0, 1.5, 7.0, 100.0, 1e6]
 K_ERRORS = 5.0                                            # a normal z is beyond once in 1.7e6

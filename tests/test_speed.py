@@ -14,8 +14,10 @@ from statistics import median
 
 import numpy as np
 import pytest
+from numba import njit
 
 from vi_ref import gamma_grad_fast, study
+from vi_ref._threads import spread
 from vi_ref.compare import speed
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -74,15 +76,29 @@ def test_one_shape_and_many_draws_against_jax(shape, record_property):
     assert ratio >= SLACK * 40
 
 
+@njit(nogil=True)
+def _spin(n):
+    x = 0.5
+    for _ in range(n):
+        x = 3.9 * x * (1.0 - x)
+    return x
+
+
+def two_processors():
+    """How much faster two threads do two loops that share nothing: what the machine has to give at the moment."""
+    seconds = speed.turns({n: lambda n=n: spread(_spin, [5_000_000] * 2, n) for n in (1, 2)}, 15)
+    return min(seconds[1]) / min(seconds[2])
+
+
 def test_two_threads_scale(record_property):
-    """By the fastest round of each: a second processor that is lent elsewhere for a while says nothing of the code."""
+    """By the fastest round of each, against what two processors give: one may be lent elsewhere."""
     z = np.random.default_rng(0).standard_gamma(3.0, 80 * N)
     calls = {n: lambda n=n: gamma_grad_fast.dz_dshape(3.0, z, n_threads=n) for n in (1, 2)}
     seconds = speed.turns(calls, 15)
-    ratio = min(seconds[1]) / min(seconds[2])
+    ratio, most = min(seconds[1]) / min(seconds[2]), two_processors()
     record_property("ratio", ratio)
-    print(f"two threads are {ratio:.2f} times as fast as one, goal 1.8")
-    assert ratio >= SLACK * 1.8
+    print(f"two threads are {ratio:.2f} times as fast as one, goal 1.8 of 2; loops that share nothing {most:.2f}")
+    assert ratio >= SLACK * 0.9 * min(most, 2.0)
 
 
 @pytest.mark.parametrize("point", ["start", "half way", "optimum"])
@@ -109,14 +125,14 @@ def test_a_step_against_jax(record_property):
 
 
 def test_a_step_on_two_threads_and_by_rows(record_property):
-    """Threads by the fastest round of each, as above."""
+    """Threads as above."""
     seconds = speed.threads(15)
-    ratio = min(seconds["1"]) / min(seconds["2"])
+    ratio, most = min(seconds["1"]) / min(seconds["2"]), two_processors()
     record_property("ratio", ratio)
     by_rows = [np.median(t) for t in speed.scaling(9)["m"].values()]
-    print(f"two threads are {ratio:.2f} times as fast as one, goal 1.8; by rows at most "
-          f"{max(by_rows) / min(by_rows):.2f} times as long")
-    assert ratio >= SLACK * 1.8 and max(by_rows) < 1.5 * min(by_rows)
+    print(f"two threads are {ratio:.2f} times as fast as one, goal 1.8 of 2; loops that share nothing {most:.2f}; "
+          f"by rows at most {max(by_rows) / min(by_rows):.2f} times as long")
+    assert ratio >= SLACK * 0.9 * min(most, 2.0) and max(by_rows) < 1.5 * min(by_rows)
 
 
 def test_cold_compilation(tmp_path):
