@@ -179,6 +179,10 @@ def test_bad_input(options, message):
 
 def test_bad_generator_and_threads_of_a_fit():
     with pytest.raises(ValueError, match=r"rng must be a numpy.random.Generator, got 0"):
+        kernels.draws(Q, 8, 0)
+    with pytest.raises(ValueError, match="n_samples must be a whole number of at least 1, got 0"):
+        kernels.draws(Q, 0, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"rng must be a numpy.random.Generator, got 0"):
         kernels.for_model(MODEL, "reparameterized")(MODEL, Q, 8, 0)
     with pytest.raises(ValueError, match=r"n_threads must be a whole number of at least 1, got 1\.5"):
         fit(MODEL, MODEL.prior, rng=np.random.default_rng(0), n_threads=1.5)

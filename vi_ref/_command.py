@@ -18,6 +18,7 @@ class Parser(argparse.ArgumentParser):
     """A parser that refuses what it does not know in one line."""
 
     def error(self, message):
+        """Say what is wrong and end with exit code 2."""
         self.exit(2, f"vi_ref: {' '.join(message.split())}\n")
 
 

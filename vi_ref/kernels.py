@@ -98,8 +98,8 @@ def estimate(model: PoissonGamma, q: Gamma, n_samples: int, rng: np.random.Gener
 
 def draws(q: Gamma, n_samples: int, rng: np.random.Generator) -> Array:
     """The log theta, (S, D), that `estimate` draws from this generator and does not keep."""
-    log_z = np.empty((q.shape.size, n_samples))
-    _log_draws(q.shape, streams(q.shape.size, rng), log_z)
+    log_z = np.empty((q.shape.size, whole("n_samples", n_samples, 1)))
+    _log_draws(q.shape, streams(q.shape.size, generator("rng", rng)), log_z)
     return log_z.T - np.log(q.rate)
 
 
