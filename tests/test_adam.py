@@ -1,4 +1,4 @@
-"""Adam against the paper's equations at 50 digits, against optax and torch, and by its invariances.
+"""Adam against the paper's equations at 50 digits, against other libraries, and by its invariances.
 
 ``python tests/test_adam.py`` writes ``adam_trajectory.csv``, the frozen trajectory, with torch.
 """
@@ -14,19 +14,13 @@ from mpmath import mp
 
 from vi_ref import Adam
 from vi_ref.adam import AdamState
+from vi_ref.compare._process import adapter, missing
+from vi_ref.compare.scorecard import ADAM
+from vi_ref.compare.scorecard import adam_gradients as gradients
 
 FROZEN = Path(__file__).with_name("adam_trajectory.csv")
-SCALES = np.array([1e-9, 1e-3, 1.0, 30.0, 1e4, 1.0])
-SETTINGS = {"learning_rate": 0.2, "beta1": 0.9, "beta2": 0.995, "epsilon": 1e-8}
+SETTINGS = ADAM
 UNIT = 2.0**-53
-
-
-def gradients(n_steps):
-    """Exact on any machine, as they come from whole numbers: noise of six sizes, the last coming one step in fifty."""
-    t, d = np.arange(1, n_steps + 1)[:, None], np.arange(6)
-    noise = (7919 * t * t + 104729 * d * t + 31 * d) % 2003 / 1024 - 0.75
-    noise[:, 5] *= t[:, 0] % 50 == 0
-    return noise * SCALES
 
 
 def ours(grads, adam, scales=None):
@@ -34,18 +28,6 @@ def ours(grads, adam, scales=None):
     for t, g in enumerate(grads):
         x, state = adam.update(x, g, state, 1.0 if scales is None else scales[t])
         path.append(x)
-    return np.array(path)
-
-
-def with_torch(grads):
-    torch = pytest.importorskip("torch")
-    x, path = torch.zeros(grads.shape[1], dtype=torch.float64, requires_grad=True), []
-    betas = (SETTINGS["beta1"], SETTINGS["beta2"])
-    adam = torch.optim.Adam([x], lr=SETTINGS["learning_rate"], betas=betas, eps=SETTINGS["epsilon"])
-    for g in torch.from_numpy(grads):
-        x.grad = g.clone()
-        adam.step()
-        path.append(x.detach().clone().numpy())
     return np.array(path)
 
 
@@ -75,24 +57,12 @@ def test_follows_the_papers_equations_at_50_digits():
                 assert abs(path[t - 1, d] - x) <= budget, (t, d)
 
 
-def test_follows_torch():
+@pytest.mark.parametrize("library", ["PyTorch", "JAX", "NumPyro"])
+def test_follows_other_libraries(library):
+    if library in missing():
+        pytest.skip(f"{library}: {missing()[library]}")
     grads = gradients(5000)
-    assert_follows(ours(grads, Adam(**SETTINGS)), with_torch(grads))
-
-
-def test_follows_optax():
-    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
-    grads = gradients(5000)
-    with jax.enable_x64(True):
-        adam = optax.adam(SETTINGS["learning_rate"], SETTINGS["beta1"], SETTINGS["beta2"], SETTINGS["epsilon"])
-
-        def step(carry, g):
-            updates, state = adam.update(g, carry[1])
-            x = optax.apply_updates(carry[0], updates)
-            return (x, state), x
-
-        x = jax.numpy.zeros(grads.shape[1], dtype="float64")
-        path = np.asarray(jax.lax.scan(step, (x, adam.init(x)), jax.numpy.asarray(grads))[1])
+    path = adapter(library).adam(grads, **SETTINGS)
     assert path.dtype == np.float64
     assert_follows(ours(grads, Adam(**SETTINGS)), path)
 
@@ -174,8 +144,8 @@ if __name__ == "__main__":
     import torch
 
     kept = [1, 2, 3, 5, 10, 30, 100, 300, 1000, 2000, 3000, 4000, 5000]
-    rows = np.column_stack([kept, with_torch(gradients(5000))[np.array(kept) - 1]])
+    rows = np.column_stack([kept, adapter("PyTorch").adam(gradients(5000), **SETTINGS)[np.array(kept) - 1]])
     header = (f"torch.optim.Adam, torch {torch.__version__}, float64, {SETTINGS}, started at 0,\n"
-              "fed gradients(5000) of tests/test_adam.py, which wrote this (python tests/test_adam.py).\n"
+              "fed adam_gradients(5000) of vi_ref/compare/scorecard.py; written by it (python tests/test_adam.py).\n"
               "step, then the six parameters after it")
     np.savetxt(FROZEN, rows, fmt=["%d"] + ["%.17g"] * 6, delimiter=",", header=header)

@@ -5,34 +5,23 @@ by turn. What must start afresh (one processor or all, memory, a whole program, 
 own.
 """
 
-import json
 import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vi_ref import Gamma, PoissonGamma, datasets, kernels, study
+from vi_ref.compare._process import about, adapter, child, machine, missing
 from vi_ref.gradients import by_name
 
 #: Of `programs`: what is run, and with which cache of compiled functions.
 PROGRAMS = ("ours, warm cache", "ours, empty cache", "JAX float32")
-_NEEDS = {"PyTorch float64": ("torch",), "JAX float64": ("jax",), "JAX float32": ("jax", "optax")}
-
-
-def missing() -> dict[str, str]:
-    """Contestants that cannot take part, with the command that brings what they lack."""
-    lacking = {name: [module for module in modules if find_spec(module) is None] for name, modules in _NEEDS.items()}
-    return {name: f"python -m pip install {' '.join(modules)}" for name, modules in lacking.items() if modules}
+_HERE = "vi_ref.compare.speed"
 
 
 def digit_zero() -> PoissonGamma:
@@ -46,23 +35,15 @@ def contestants(model: PoissonGamma, q: Gamma, n_samples: int) -> dict[str, Call
     ours, general = kernels.for_model(model, "reparameterized", 1), by_name("reparameterized")
     out["kernel"] = lambda: ours(model, q, n_samples, rng)
     out["general route"] = lambda: general(model, q, n_samples, rng)
-    parameters, absent = np.log([q.shape, q.rate]), missing()
-    if "PyTorch float64" not in absent:
-        import torch
-
-        from vi_ref.compare import with_torch
-
-        theirs, u = with_torch.estimator(model, n_samples), torch.tensor(parameters, requires_grad=True)
-        out["PyTorch float64"] = lambda: theirs(u)
-    if "JAX float64" not in absent:
-        import jax
-
-        from vi_ref.compare import with_jax
-
-        compiled = with_jax.estimator(model, n_samples)
-        key, v = jax.random.key(0), jax.numpy.asarray(parameters)
-        out["JAX float64"] = lambda: jax.block_until_ready(compiled(v, key))
+    u, absent = np.log([q.shape, q.rate]), missing()
+    for library in ("PyTorch", "JAX"):
+        if library not in absent:
+            out[f"{library} float64"] = _of(adapter(library).estimator(model, n_samples), u)
     return out
+
+
+def _of(estimate: Callable[..., Any], u: Any) -> Callable[[], Any]:
+    return lambda: estimate(u)
 
 
 def turns(calls: Mapping[str, Callable[[], Any]], rounds: int, least: float = 2e-3) -> dict[str, list[float]]:
@@ -143,9 +124,8 @@ def memory(n_samples: int) -> int | None:
 def program(name: str) -> None:
     """The tutorial's 5000 steps from counts to q: a whole program, to be timed from outside."""
     if name == "JAX float32":
-        from vi_ref.compare import with_jax
-
-        with_jax.tutorial(datasets.digit(0), datasets.picture_prior(datasets.ring()).shape, 2.0, 5000)
+        tutorial = {"learning_rate": 0.2, "beta2": 0.999, "schedule": "constant", "coordinates": "rate"}
+        adapter("JAX").fitter(datasets.digit(0), digit_zero().prior, "float32", 5000, sticking=False, **tutorial)(0)
     else:
         from vi_ref import Adam, fit
 
@@ -156,14 +136,14 @@ def program(name: str) -> None:
 
 def programs(rounds: int) -> dict[str, list[float]]:
     """Seconds of whole programs, from the start of the process to its end, turn by turn."""
-    seconds: dict[str, list[float]] = {name: [] for name in PROGRAMS if name not in missing()}
+    seconds: dict[str, list[float]] = {name: [] for name in PROGRAMS if name.split()[0] not in missing()}
     with tempfile.TemporaryDirectory() as warm:
-        _child("program", "ours, warm cache", cache=warm)
+        child(_HERE, "program", "ours, warm cache", cache=warm)
         for _ in range(rounds):
             for name in seconds:
                 with tempfile.TemporaryDirectory() as empty:
                     began = time.perf_counter()
-                    _child("program", name, cache=empty if "empty" in name else warm)
+                    child(_HERE, "program", name, cache=empty if "empty" in name else warm)
                     seconds[name].append(time.perf_counter() - began)
     return seconds
 
@@ -173,28 +153,12 @@ def measure(rounds: int, whole: int) -> dict[str, Any]:
     return {
         "machine": machine(),
         "missing": missing(),
-        "steps": {which: _child("steps", rounds, which) for which in ("one processor", "all processors")},
-        "scaling": _child("scaling", rounds),
-        "threads": _child("threads", rounds),
-        "memory": {str(n): _child("memory", n) for n in (128, 1_000_000)},
+        "steps": {which: child(_HERE, "steps", rounds, which) for which in ("one processor", "all processors")},
+        "scaling": child(_HERE, "scaling", rounds),
+        "threads": child(_HERE, "threads", rounds),
+        "memory": {str(n): child(_HERE, "memory", n) for n in (128, 1_000_000)},
         "programs": programs(whole) if whole else {},
     }
-
-
-def machine() -> dict[str, Any]:
-    """What was measured, on what and when."""
-    cpu, info = platform.processor(), Path("/proc/cpuinfo")
-    if info.exists():
-        cpu = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), cpu)
-    versions = {}
-    for name in ("vi_ref", "numpy", "scipy", "numba", "torch", "jax", "optax"):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = None
-    return {"date": f"{datetime.now(UTC):%Y-%m-%d}", "cpu": cpu, "processors": os.cpu_count(),
-            "system": f"{platform.system()} {platform.machine()}", "python": platform.python_version(),
-            "versions": versions}
 
 
 def ratio(theirs: Iterable[float], ours: Iterable[float]) -> tuple[float, float, float]:
@@ -205,9 +169,7 @@ def ratio(theirs: Iterable[float], ours: Iterable[float]) -> tuple[float, float,
 
 def table(result: Mapping[str, Any]) -> str:
     """The result of `measure` as lines of text."""
-    about = result["machine"]
-    lines = [f"{about['cpu']}, {about['processors']} processors, {about['system']}, {about['date']}",
-             ", ".join(f"{name} {number}" for name, number in about["versions"].items() if number),
+    lines = [*about(result["machine"]),
              "medians; ratios are to the first row's time, turn by turn, with quartiles"]
     blocks = {f"a step, 128 x 64, {point}, {which}": seconds for which, points in result["steps"].items()
               for point, seconds in points.items()}
@@ -227,24 +189,11 @@ def table(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-_TASKS: dict[str, Callable[..., Any]] = {
-    "steps": lambda rounds, which: steps(int(rounds), which == "one processor"),
-    "scaling": lambda rounds: scaling(int(rounds)),
-    "threads": lambda rounds: threads(int(rounds)),
-    "memory": lambda n: memory(int(n)),
-    "program": program,
+#: What a process of its own is asked for.
+TASKS: dict[str, Callable[..., Iterable[Any]]] = {
+    "steps": lambda rounds, which: [steps(int(rounds), which == "one processor")],
+    "scaling": lambda rounds: [scaling(int(rounds))],
+    "threads": lambda rounds: [threads(int(rounds))],
+    "memory": lambda n: [memory(int(n))],
+    "program": lambda name: [program(name)],
 }
-
-
-def _child(*task: Any, cache: str | None = None) -> Any:
-    """The result of one of `_TASKS` in a process of its own, whose warnings stay with it."""
-    environment = os.environ | ({"NUMBA_CACHE_DIR": cache} if cache else {})
-    command = [sys.executable, "-m", "vi_ref.compare.speed", *map(str, task)]
-    run = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if run.returncode:
-        raise RuntimeError(f"{' '.join(map(str, task))}: {run.stderr.strip().splitlines()[-1:]}")
-    return json.loads(run.stdout.splitlines()[-1])
-
-
-if __name__ == "__main__":
-    print(json.dumps(_TASKS[sys.argv[1]](*sys.argv[2:])))

@@ -31,7 +31,11 @@ class Paths(NamedTuple):
 
 def draw(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator) -> Paths:
     """Sample q and differentiate the integrand along each sample's path, book eq. `eq-path-theta`."""
-    log_z = sample_log_standard(q.shape, n_samples, rng)
+    return along(model, q, sample_log_standard(q.shape, n_samples, rng))
+
+
+def along(model: Any, q: Gamma, log_z: Array) -> Paths:
+    """The paths of standard gamma draws, given by their logarithms, (S, D)."""
     log_theta = log_z - np.log(q.rate)
     log_joint, slope = evaluate(model, log_theta)
     return Paths(

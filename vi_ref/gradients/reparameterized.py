@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vi_ref.gamma import Gamma
-from vi_ref.gradients._paths import Estimate, draw, entropy_gradient
+from vi_ref.gradients._paths import Array, Estimate, Paths, along, draw, entropy_gradient
 from vi_ref.special import digamma_minus_log_ufunc
 
 
@@ -55,6 +55,15 @@ def estimate(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator, *,
         log_shape, log_rate = entropy_gradient(q)
         return Estimate(paths.elbo, np.mean(slope * paths.dlogtheta_dlogshape, axis=0) + log_shape,
                         np.mean(-slope, axis=0) + log_rate)
+    return _estimate(q, paths)
+
+
+def given(model: Any, q: Gamma, log_z: Array) -> Estimate:
+    """What `estimate` returns when its standard draws are these, given by their logarithms, (S, D)."""
+    return _estimate(q, along(model, q, log_z))
+
+
+def _estimate(q: Gamma, paths: Paths) -> Estimate:
     log_z_over_shape = paths.log_theta - np.log(q.mean)
     score_log_shape = q.shape * (log_z_over_shape - digamma_minus_log_ufunc(q.shape))  # d log q / d log alpha
     score_log_rate = q.grad_log_density(paths.log_theta)                               # alpha - beta theta

@@ -1,0 +1,94 @@
+"""What the measurements share: which libraries are there, a process of its own for a task, what machine it was."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+#: The adapter of each library, and the modules it needs with what pip calls them.
+LIBRARIES: dict[str, tuple[str, dict[str, str]]] = {
+    "vi_ref": ("with_vi_ref", {}),
+    "PyTorch": ("with_torch", {"torch": "torch"}),
+    "JAX": ("with_jax", {"jax": "jax", "optax": "optax"}),
+    "TFP": ("with_tfp", {"tensorflow_probability": "tfp-nightly", "jax": "jax", "optax": "optax"}),
+    "NumPyro": ("with_numpyro", {"numpyro": "numpyro", "optax": "optax"}),
+}
+
+
+def missing() -> dict[str, str]:
+    """Libraries that cannot take part, with the command that brings what they lack."""
+    lacking = {name: [pip for module, pip in needs.items() if find_spec(module) is None]
+               for name, (_, needs) in LIBRARIES.items()}
+    return {name: f"python -m pip install {' '.join(lacks)}" for name, lacks in lacking.items() if lacks}
+
+
+def adapter(library: str) -> ModuleType:
+    """The module that speaks to a library, imported only here."""
+    return import_module(f"vi_ref.compare.{LIBRARIES[library][0]}")
+
+
+def child(module: str, *task: Any, cache: str | None = None) -> Any:
+    """What ``module`` prints, as JSON, for a task in a process of its own, whose warnings stay with it."""
+    lines, why = lines_of(module, *task, cache=cache)
+    if why:
+        raise RuntimeError(f"{' '.join(map(str, task))}: {why}")
+    return lines[-1][1]
+
+
+def lines_of(module: str, *task: Any, cache: str | None = None,
+             timeout: float | None = None) -> tuple[list[tuple[float, Any]], str]:
+    """Each value that a task in a process of its own yields, with the seconds since its start; then why it failed."""
+    environment = os.environ | ({"NUMBA_CACHE_DIR": cache} if cache else {})
+    command = [sys.executable, "-c", _STAMPED, module, *map(str, task)]
+    began = time.time()
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        printed, said = run.communicate(timeout=timeout)
+        why = (said.strip().splitlines() or [f"exit code {run.returncode}"])[-1] if run.returncode else ""
+    except subprocess.TimeoutExpired:
+        run.kill()
+        printed, _ = run.communicate()
+        why = f"no end after {timeout:g} seconds"
+    found = [json.loads(line) for line in printed.splitlines() if line.startswith('{"at": ')]
+    return [(line["at"] - began, line["value"]) for line in found], why
+
+
+#: Runs ``module.TASKS[name](*arguments)`` and prints each value that it yields, with the time.
+_STAMPED = """if True:
+    import json, sys, time, importlib
+    for value in importlib.import_module(sys.argv[1]).TASKS[sys.argv[2]](*sys.argv[3:]):
+        print(json.dumps({"at": time.time(), "value": value}), flush=True)
+"""
+
+
+def machine() -> dict[str, Any]:
+    """What was measured, on what and when."""
+    cpu, info = platform.processor(), Path("/proc/cpuinfo")
+    if info.exists():
+        cpu = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), cpu)
+    versions = {}
+    for name in ("vi_ref", "numpy", "scipy", "numba", "torch", "jax", "optax", "tfp-nightly", "numpyro"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = None
+    return {"date": f"{datetime.now(UTC):%Y-%m-%d}", "cpu": cpu, "processors": os.cpu_count(),
+            "system": f"{platform.system()} {platform.machine()}", "python": platform.python_version(),
+            "versions": versions}
+
+
+def about(machine: Mapping[str, Any]) -> list[str]:
+    """The result of `machine` as two lines of text."""
+    return [f"{machine['cpu']}, {machine['processors']} processors, {machine['system']}, {machine['date']}",
+            ", ".join(f"{name} {number}" for name, number in
+                      {"Python": machine["python"], **machine["versions"]}.items() if number)]

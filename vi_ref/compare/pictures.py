@@ -1,0 +1,88 @@
+"""The scorecard as pictures; a library has the same colour and mark in all."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vi_ref.compare.report import warm
+from vi_ref.compare.scorecard import PRECISIONS
+from vi_ref.plots import BLUE, GREEN, GREY, ORANGE, RED, STYLE
+
+#: Of each library: colour and mark.
+_LOOKS = {"vi_ref": (BLUE, "o"), "PyTorch": (ORANGE, "s"), "JAX": (RED, "^"), "TFP": (GREEN, "D"),
+          "NumPyro": (GREY, "v")}
+
+
+def scorecard(result: Mapping[str, Any]) -> Figure:
+    """Errors of the implicit gradient in both precisions, and the whole fit."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(12, 4), layout="constrained")
+        axes = figure.subplots(1, 3)
+        for precision, place in zip(PRECISIONS, axes, strict=False):
+            _errors(place, result, precision)
+        _fits(axes[2], result)
+    return figure
+
+
+def errors_by_decade(result: Mapping[str, Any]) -> Figure:
+    """Worst and median relative error of each library's implicit gradient on the reference vectors."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9, 3.8), layout="constrained")
+        for precision, place in zip(PRECISIONS, figure.subplots(1, 2), strict=True):
+            _errors(place, result, precision)
+    return figure
+
+
+def whole_fits(result: Mapping[str, Any]) -> Figure:
+    """How far each library's fit ends from the posterior, against the time of a step."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        _fits(figure.subplots(), result)
+    return figure
+
+
+def _errors(axes: Axes, result: Mapping[str, Any], precision: str) -> None:
+    unit = float(np.finfo(precision).eps) / 2
+    for name, by_precision in result["libraries"].items():
+        rows = by_precision.get(precision, {}).get("implicit")
+        if rows:
+            color, mark = _LOOKS[name]
+            shape = [10.0 ** row["decade"] for row in rows]
+            worst = [np.nan if row["max"] is None else max(row["max"], unit / 10) for row in rows]
+            axes.plot(shape, worst, mark + "-", color=color, ms=4, label=f"{name}, worst")
+            axes.plot(shape, [max(row["median"], unit / 10) for row in rows], ":", color=color, label=f"{name}, median")
+    axes.axhline(unit, color="black", lw=0.8, ls=(0, (1, 2)))
+    axes.annotate("half a unit in the last place", (0.5, unit), xycoords=("axes fraction", "data"), xytext=(0, 3),
+                  textcoords="offset points", fontsize=8, ha="center")
+    axes.set(xscale="log", yscale="log", xlabel="shape, by decades",
+             ylabel="relative error of $\\partial z/\\partial\\alpha$", title=f"implicit gradient, {precision}")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8)
+
+
+def _fits(axes: Axes, result: Mapping[str, Any]) -> None:
+    n_steps, broken = result["asked"]["n_steps"], []
+    for name, by_settings in result["fits"].items():
+        color, mark = _LOOKS[name]
+        for settings, by_precision in by_settings.items():
+            for precision, fit in by_precision.items():
+                seconds = warm(fit, n_steps)
+                if fit["failed"] or any(seed["finite"] < seed["columns"] for seed in fit["seeds"]):
+                    broken.append(f"{name}, {precision}, {settings}: "
+                                  + ("does not end" if fit["failed"] else "not finite"))
+                elif seconds is not None:
+                    axes.plot(1e3 * seconds, np.median([seed["kl"] for seed in fit["seeds"]]), mark, color=color, ms=7,
+                              fillstyle="full" if precision == "float64" else "none")
+    handles = [axes.plot([], [], mark, color=color, label=name)[0]
+               for name, (color, mark) in _LOOKS.items() if name in result["fits"]]
+    handles += [axes.plot([], [], "o", color="black", fillstyle=fill, label=precision)[0]
+                for precision, fill in zip(PRECISIONS, ("full", "none"), strict=True)]
+    axes.set(xscale="log", yscale="log", xlabel="milliseconds a step",
+             ylabel=f"KL(q || posterior) after {n_steps} steps, nats", title="the whole fit of the digit zero")
+    axes.legend(handles=handles, fontsize=8)
+    if broken:
+        axes.text(0.02, 0.02, "\n".join(broken), transform=axes.transAxes, fontsize=7, va="bottom")

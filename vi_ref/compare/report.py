@@ -1,0 +1,97 @@
+"""The scorecard as text."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from vi_ref.compare._process import about
+from vi_ref.compare.scorecard import N_DRAWS, SETTINGS
+from vi_ref.compare.speed import ratio
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The result of `scorecard.measure` as lines of text."""
+    found = result["libraries"]
+    lines = [*about(result["machine"]), "", *_implicit(found), "", *_times(result["times"])]
+    lines += ["", "log joint, log q, ELBO and its gradient at the same draws; at the prior, half way, at the optimum:",
+              "largest difference from ours, in nats, and as a share of the gradient"]
+    for name, of in _each(found, "functions"):
+        lines.append(_row(name, ["  ".join(_number(point[key]) for point in of.values())
+                                 for key in ("log_joint", "log_q", "elbo", "gradient")], 28))
+    lines += ["", "the gradient of 128 draws: its mean, in standard errors from the exact one, worst of 128 numbers,",
+              "half way and at the optimum; there its variance over the exact one, in log shape and in log rate"]
+    for name, of in _each(found, "estimates"):
+        optimum = of["optimum"]
+        lines.append(_row(name, map(_number, (of["half way"]["off"], optimum["off"], optimum["log_shape"],
+                                              optimum["log_rate"]))))
+    lines += ["", "Adam: largest distance from our path in 5000 steps, as a share of its reach"]
+    lines += [_row(name, [_number(of)]) for name, of in _each(found, "adam")]
+    lines += ["", f"the whole fit, {result['asked']['n_steps']} steps: ms a step once compiled, seconds of a process "
+              "with one fit, seeds and pixels that",
+              "end finite, and over those pixels KL(q || posterior) in nats and the worst relative error of a mean"]
+    for settings in SETTINGS:
+        lines.append(f"  settings: {settings}")
+        for name, of in result["fits"].items():
+            lines += [_row(f"{name} {precision}", _fit(fit, result["asked"]["n_steps"]), 13)
+                      for precision, fit in of.get(settings, {}).items()]
+    lines += [f"{part} failed: {why}" for part, why in result["failed"].items()]
+    lines += [f"{name} is missing: {command}" for name, command in result["missing"].items()]
+    return "\n".join(lines)
+
+
+def warm(fit: Mapping[str, Any], n_steps: int) -> float | None:
+    """Seconds a step of a result of `scorecard.fits`, once compiled: the fastest seed after the first."""
+    later = [seed["seconds"] for seed in fit["seeds"][1:]]
+    return min(later) / n_steps if later else None
+
+
+def _implicit(found: Mapping[str, Any]) -> Iterator[str]:
+    yield "implicit gradient: worst relative error on the reference vectors (how many values are not finite), by shape"
+    columns = dict(_each(found, "implicit"))
+    yield _row("from", columns, 18)
+    by_decade = [{row["decade"]: row for row in rows} for rows in columns.values()]
+    for decade in sorted({decade for rows in by_decade for decade in rows}):
+        here = [rows.get(decade) for rows in by_decade]
+        yield _row(f"{10.0**decade:.0e}", [
+            "" if row is None else _number(row["max"]) + (f" ({row['not_finite']})" if row["not_finite"] else "")
+            for row in here], 18)
+    for name, rows in columns.items():
+        worst = max(rows, key=lambda row: np.inf if row["max"] is None else row["max"])
+        yield f"  worst of {name}: " + ", ".join(f"{key} {worst[key]!r}" for key in ("alpha", "z", "value", "truth"))
+
+
+def _times(times: Mapping[str, Any]) -> Iterator[str]:
+    yield "time an element, and as a multiple of vi_ref's, turn by turn"
+    for title, seconds in times.items():
+        yield "  draws with their derivatives" if title == "draws" else f"  implicit gradient, shapes {title}"
+        size = N_DRAWS if title == "draws" else 8192
+        for name, taken in seconds.items():
+            yield _row("  " + name, [f"{1e9 * np.median(taken) / size:.3g} ns",
+                                     f"{ratio(taken, seconds['vi_ref float64'])[1]:.3g}"])
+
+
+def _fit(fit: Mapping[str, Any], n_steps: int) -> list[str]:
+    seeds, step = fit["seeds"], warm(fit, n_steps)
+    if not seeds:
+        return [f"  {fit['failed']}"]
+    whole = sum(seed["finite"] == seed["columns"] for seed in seeds)
+    worst = [max(seed.get(key, np.inf) for seed in seeds) for key in ("kl", "mean")]
+    return [_number(step and 1e3 * step), _number(fit["process"]), f"{whole} of {len(seeds)}",
+            f"{sum(seed['finite'] for seed in seeds)} of {sum(seed['columns'] for seed in seeds)}",
+            *map(_number, worst)] + ([f"  {fit['failed']}"] if fit["failed"] else [])
+
+
+def _each(libraries: Mapping[str, Any], what: str) -> Iterator[tuple[str, Any]]:
+    for name, by_precision in libraries.items():
+        for precision, found in by_precision.items():
+            if found.get(what) is not None:
+                yield f"{name} {precision}", found[what]
+
+
+def _row(name: str, cells: Any, width: int = 12) -> str:
+    return f"  {name:<24}" + "".join(f"{cell:>{width}}" for cell in cells)
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2g}"
