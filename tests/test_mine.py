@@ -108,7 +108,7 @@ def test_the_score_in_numbers_done_by_hand():
     found = table["dz_dalpha"].copy()
     k = np.flatnonzero((table["alpha"] >= 1) & (table["alpha"] < 10))[7]
     found[k] *= 1.25
-    rows = {row["decade"]: row for row in mine.score(found, "float64")}
+    rows = {row["decade"]: row for row in mine.score(found, table, "float64")}
     assert rows[0]["max"] == pytest.approx(0.25, rel=1e-14) and rows[0]["median"] <= 2.0**-53
     assert (rows[0]["alpha"], rows[0]["z"]) == (table["alpha"][k], table["z"][k])
     assert rows[0]["value"] == 1.25 * rows[0]["truth"]
@@ -119,7 +119,7 @@ def test_the_score_in_numbers_done_by_hand():
 def test_the_rest_of_a_truth_counts():
     """A truth read as a double is off by its rest, which is up to 2^-53 of it, and by no more."""
     table = mine.points("float64")
-    rows = mine.score(table["dz_dalpha"].copy(), "float64")
+    rows = mine.score(table["dz_dalpha"].copy(), table, "float64")
     rest = np.abs(table["dz_dalpha_rest"]) / table["dz_dalpha"]
     assert max(row["max"] for row in rows) == rest[table["dz_dalpha"] > 1e-300].max() > 1e-16
 

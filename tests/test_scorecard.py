@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.special import polygamma
 
-from vi_ref import datasets, exact_elbo, gamma_grad, study
+from vi_ref import Adam, datasets, exact_elbo, fit, gamma_grad, study
 from vi_ref.__main__ import SETTINGS, main
 from vi_ref.compare import _process, pictures, report, scorecard, speed, with_vi_ref
 from vi_ref.gamma import Gamma
@@ -83,6 +84,40 @@ def test_errors_of_a_fit_by_hand():
     u[1, 5] = np.inf
     assert scorecard.errors(model, u)["finite"] == 62
     assert scorecard.errors(model, np.full((2, 64), np.nan)) == {"columns": 64, "finite": 0}
+
+
+def test_our_densities_are_scipys_with_respect_to_theta():
+    """At one draw: sums of 11 456 terms of up to 60 nats; 1e-12 of their sum of 2e4 is 90 roundings of it."""
+    model, counts = speed.digit_zero(), datasets.digit(0)
+    q = study.points(model)["half way"]
+    evaluate = with_vi_ref.evaluator(counts, model.prior, "float64")
+    theta, log_joint, log_q, elbo, _ = evaluate(np.log([q.shape, q.rate]), 4)
+    expected = stats.poisson.logpmf(counts, theta[7]).sum()
+    expected += stats.gamma.logpdf(theta[7], model.prior.shape, scale=1 / model.prior.rate).sum()
+    assert log_joint[7] == pytest.approx(expected, rel=1e-12)
+    assert log_q[7] == pytest.approx(stats.gamma.logpdf(theta[7], q.shape, scale=1 / q.rate).sum(), rel=1e-11)
+    assert elbo == pytest.approx(np.mean(log_joint - log_q), rel=1e-12)
+
+
+def test_sticking_the_landing_is_what_our_settings_ask_for():
+    model = speed.digit_zero()
+    for name, gradient in (("tutorial", "reparameterized"), ("ours", "sticking_the_landing")):
+        settings = scorecard.SETTINGS[name]
+        q = fit(model, model.prior, gradient=gradient, n_steps=5, rng=np.random.default_rng(0),
+                optimizer=Adam(0.2, beta2=settings["beta2"]), schedule=settings["schedule"],
+                coordinates=settings["coordinates"]).q
+        u = with_vi_ref.fitter(datasets.digit(0), model.prior, "float64", 5, **settings)(0)
+        np.testing.assert_array_equal(u, np.log([q.shape, q.rate]))
+
+
+def test_nothing_that_json_cannot_hold_is_left():
+    value = {"a": [1.0, float("nan"), {"b": -np.inf, "c": 3, "d": "nan"}]}
+    assert scorecard._without_nan(value) == {"a": [1.0, None, {"b": None, "c": 3, "d": "nan"}]}
+
+
+def test_the_time_of_a_step_leaves_out_the_compilation():
+    seeds = [{"seconds": seconds} for seconds in (0.5, 3.0, 2.0)]
+    assert report.warm({"seeds": seeds}, 1000) == 0.002 and report.warm({"seeds": seeds[:1]}, 1000) is None
 
 
 # ---- planted faults ----
@@ -198,9 +233,9 @@ def alone():
 def test_it_works_with_no_other_library(alone):
     assert list(alone["libraries"]) == list(alone["fits"]) == ["vi_ref"] and alone["failed"] == {}
     assert set(alone["libraries"]["vi_ref"]["float64"]) == {"implicit", "own_draws", "cases", "estimates"}
-    for fit in alone["fits"]["vi_ref"].values():
-        assert [seed["finite"] for seed in fit["float64"]["seeds"]] == [64, 64] and not fit["float64"]["failed"]
-        assert fit["float64"]["process"] > fit["float64"]["seeds"][0]["seconds"] > 0
+    for of in alone["fits"]["vi_ref"].values():
+        assert [seed["finite"] for seed in of["float64"]["seeds"]] == [64, 64] and not of["float64"]["failed"]
+        assert of["float64"]["process"] > of["float64"]["seeds"][0]["seconds"] > 0
     assert json.loads(json.dumps(alone, allow_nan=False)) == alone
     text = report.table(alone)
     assert all(f"{name} is missing: get {name}" in text for name in OTHERS) and " nan" not in text
@@ -233,6 +268,15 @@ def test_the_table_says_what_was_measured(alone):
     assert ours.split() == ["PyTorch", "float32", "2e+02", "4", "1", "of", "2", "124", "of", "128", "7", "0.25"]
     assert "PyTorch, float64 failed: ImportError: no such thing" in text and "PyTorch is missing" not in text
     assert "0.5  0.5  0.5" in text and "none  none  none" in text
+
+
+def test_the_summary_has_a_line_for_each_library_and_precision(alone):
+    lines = report.summary(with_another(alone)).splitlines()[-2:]
+    rows = alone["libraries"]["vi_ref"]["float64"]["implicit"]
+    worst = max(row["max"] for row in rows if 1e-2 <= 10.0 ** row["decade"] < 1e4)
+    assert lines[0].split()[:3] == ["vi_ref", "float64", f"{worst:.2g}"] and lines[0].count("128 of 128") == 2
+    assert lines[1].split() == ["PyTorch", "float32", *(["none"] if 2 <= rows[4]["decade"] < 4 else [f"{worst:.2g}"]),
+                                "JAX's", "2e+02", "ms", "does", "not", "end", "124", "of", "128", "7"]
 
 
 def test_the_pictures_show_what_was_measured(alone):

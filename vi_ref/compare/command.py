@@ -108,7 +108,8 @@ def _mine(options: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         return refuse(error)
     try:
-        rows = mine.score(mine.values(options.mine, precision, timeout), precision)
+        found = mine.values(options.mine, precision, timeout)
+        rows = mine.score(found, mine.points(precision), precision)
         if options.out is not None:
             finite = [{k: v if np.isfinite(v) else None for k, v in row.items()} for row in rows]
             write(options.out, {}, {"function": options.mine, "precision": precision, "tolerance": tolerance,

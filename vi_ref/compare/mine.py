@@ -53,12 +53,11 @@ def values(target: str, precision: str, timeout: float) -> NDArray:
     return found
 
 
-def score(found: NDArray, precision: str) -> list[dict[str, Any]]:
-    """Relative errors of dz/dalpha by decade of alpha: how many points, the median, the worst and where, not finite.
+def score(found: NDArray, table: NDArray, precision: str) -> list[dict[str, Any]]:
+    """Relative errors of dz/dalpha at rows of `points`, by decade of alpha: how many, median, worst, not finite.
 
     Below the smallest normal number of the precision, errors are relative to that.
     """
-    table = points(precision)
     finite = np.isfinite(found)
     with np.errstate(all="ignore"):
         error = np.abs((found - table["dz_dalpha"]) - table["dz_dalpha_rest"])

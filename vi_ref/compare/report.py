@@ -13,7 +13,7 @@ from vi_ref.compare.speed import ratio
 def table(result: Mapping[str, Any]) -> str:
     """The result of `scorecard.measure` as lines of text."""
     found = result["libraries"]
-    lines = [*about(result["machine"]), "", *_implicit(found), "", *_times(result["times"])]
+    lines = [summary(result), "", *_implicit(found), "", *_times(result["times"])]
     lines += ["", "log joint, log q, ELBO and its gradient at the same draws; at the prior, half way, at the optimum:",
               "largest difference from ours, in nats, and as a share of the gradient"]
     for name, of in _each(found, "functions"):
@@ -37,6 +37,27 @@ def table(result: Mapping[str, Any]) -> str:
                       for precision, fit in of.get(settings, {}).items()]
     lines += [f"{part} failed: {why}" for part, why in result["failed"].items()]
     lines += [f"{name} is missing: {command}" for name, command in result["missing"].items()]
+    return "\n".join(lines)
+
+
+def summary(result: Mapping[str, Any]) -> str:
+    """What matters most of it, a line a library and precision."""
+    lines = [*about(result["machine"]),
+             f"fits of the digit zero, {result['asked']['n_steps']} steps; KL(q || posterior) in nats, worst seed", "",
+             _row("", ["dz/dalpha", "dz/dalpha", "a step", "tutorial's settings", "", "our settings", ""], 13),
+             _row("", ["worst, to 1e4", "1 to 100", "our settings", "finite pixels", "KL", "finite pixels", "KL"], 13)]
+    for name, of in result["libraries"].items():
+        for precision, found in of.items():
+            worst = [row["max"] for row in found.get("implicit") or [] if -2 <= row["decade"] < 4]
+            taken = result["times"].get("1 to 100, 128 x 64", {}).get(f"{name} {precision}")
+            fits = {settings: _fit(result["fits"][name][settings][precision], result["asked"]["n_steps"])
+                    for settings in SETTINGS}
+            cells = [_number(None if None in worst else max(worst)) if worst else "JAX's",
+                     f"{1e9 * np.median(taken) / 8192:.3g} ns" if taken else "JAX's",
+                     f"{fits['ours'][0]} ms" if len(fits["ours"]) > 1 else ""]
+            for of_settings in fits.values():
+                cells += [of_settings[3], of_settings[4]] if len(of_settings) > 1 else ["does not end", ""]
+            lines.append(_row(f"{name} {precision}", cells, 13))
     return "\n".join(lines)
 
 
