@@ -19,9 +19,11 @@ def test_its_examples_run():
     assert results.failed == 0 and results.attempted >= 8
 
 
-def test_its_table_is_the_one_figures_made():
-    table = (ROOT / "figures" / "digit_zero.txt").read_text(encoding="utf-8")
-    assert f"<!-- figures/digit_zero.txt -->\n```text\n{table}```" in README
+def test_its_tables_are_those_that_figures_made():
+    tables = re.findall(r"<!-- (figures/\S+) -->\n```text\n(.*?)```", README, re.S)
+    assert [path for path, _ in tables] == ["figures/digit_zero.txt", "figures/12_scorecard.txt"]
+    for path, table in tables:
+        assert table == (ROOT / path).read_text(encoding="utf-8"), path
 
 
 def test_its_pictures_exist_and_are_described():
