@@ -1,12 +1,13 @@
 """Break each term of each formula, one at a time, and see a test go red: ``python tests/mutations.py [WORD]``.
 
 Each entry is a source edit and the test that must fail for it. With a word, only the
-entries whose file or test holds that word are tried.
+entries whose file or test holds that word are tried. Each test runs in a process of its own, split off one that has
+imported all but this package: importing is most of what a test costs.
 """
 
+import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,8 @@ from pathlib import Path
 from queue import SimpleQueue
 
 ROOT = Path(__file__).resolve().parent.parent
+PRELOADED = ["numba", "pytest", "hypothesis", "mpmath", "scipy.stats", "scipy.integrate", "scipy.optimize",
+             "matplotlib.figure", "sklearn.datasets"]
 
 # file, fragment that occurs in it once, what to put in its place, test that must go red
 MUTATIONS = [
@@ -2053,20 +2056,44 @@ def survives(mutation: tuple[str, str, str, str], folder: Path) -> str | None:
     # one cache serves all mutations of files without kernels: the path is the same, and so is the stamp of the others
     cache = folder / ("mutated" if "vi_ref._compiled" in source else "cache")
     shutil.rmtree(folder / "mutated", ignore_errors=True)
-    try:
-        run = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test],
-                             cwd=folder, capture_output=True, text=True, timeout=120,
-                             env=os.environ | {"PYTHONPATH": str(folder), "VI_REF_MUTATION_CACHE": str(cache)})
-    except subprocess.TimeoutExpired:                    # a mutation that hangs is seen too
+    run = multiprocessing.get_context("forkserver").Process(target=try_test, args=(folder, cache, test))
+    run.start()
+    run.join(120)
+    if run.exitcode is None:                             # a mutation that hangs is seen too
+        run.kill()
+        run.join()
         return None
-    if run.returncode == 1 and " failed" in run.stdout:
+    printed = (folder / "printed").read_text(encoding="utf-8", errors="replace")
+    if run.exitcode == 1 and " failed" in printed:
         return None
-    return f"{file}: {old!r} -> {new!r} left {test} with exit code {run.returncode}\n{run.stdout[-500:]}"
+    return f"{file}: {old!r} -> {new!r} left {test} with exit code {run.exitcode}\n{printed[-500:]}"
+
+
+def try_test(folder: Path, cache: Path, test: str) -> None:
+    """Run a test of the copy in `folder` and end this process with pytest's exit code."""
+    out = os.open(folder / "printed", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    import numba
+    import pytest
+
+    os.chdir(folder)
+    os.environ |= {"PYTHONPATH": str(folder), "VI_REF_MUTATION_CACHE": str(cache)}
+    numba.config.CACHE_DIR = str(cache)                  # it has been imported, and looked for the folder's name
+    sys.path[:] = [str(folder)] + [path for path in sys.path if Path(path).resolve() not in (ROOT, ROOT / "tests")]
+    import vi_ref
+
+    if Path(vi_ref.__file__).parent != folder.resolve() / "vi_ref":
+        raise RuntimeError(f"{vi_ref.__file__} is not the copy")
+    code = pytest.main(["-q", "-x", "-p", "no:cacheprovider", test])
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def main(word: str = "") -> int:
     """Try every mutation, as many at a time as there are processors."""
     chosen = [m for m in MUTATIONS if word in m[0] or word in m[3]]
+    multiprocessing.set_forkserver_preload(PRELOADED)
     with tempfile.TemporaryDirectory() as top, ThreadPoolExecutor(os.cpu_count()) as pool:
         folders = SimpleQueue()
         for k in range(os.cpu_count()):
