@@ -386,3 +386,15 @@ def test_pytorch_has_no_derivative_of_the_incomplete_gamma_in_its_shape():
     a = torch.tensor(2.0, requires_grad=True)
     with pytest.raises((NotImplementedError, RuntimeError), match="not implemented"):
         torch.special.gammainc(a, torch.tensor(1.5)).backward()
+
+
+def test_tfps_sampler_does_not_come_back_from_a_shape_that_is_not_a_number(tmp_path, monkeypatch):
+    """What the book says of it; a draw at shape 1 takes a second or two, most of it to compile."""
+    library_or_skip("TFP")
+    (tmp_path / "ask.py").write_text("""
+from vi_ref.compare import with_tfp
+TASKS = {"draw": lambda shape: [with_tfp.sampler(1, "float32")(float(shape), 0).tolist()]}
+""")
+    monkeypatch.chdir(tmp_path)
+    assert _process.lines_of("ask", "draw", 1.0, timeout=60)[1] == ""
+    assert _process.lines_of("ask", "draw", "nan", timeout=15)[1] == "no end after 15 seconds"
