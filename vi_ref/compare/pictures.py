@@ -53,19 +53,20 @@ def _errors(axes: Axes, result: Mapping[str, Any], precision: str) -> None:
             color, mark = _LOOKS[name]
             shape = [10.0 ** row["decade"] for row in rows]
             worst = [np.nan if row["max"] is None else max(row["max"], unit / 10) for row in rows]
-            axes.plot(shape, worst, mark + "-", color=color, ms=4, label=f"{name}, worst")
-            axes.plot(shape, [max(row["median"], unit / 10) for row in rows], ":", color=color, label=f"{name}, median")
+            axes.plot(shape, worst, mark + "-", color=color, ms=4, label=name)
+            axes.plot(shape, [max(row["median"], unit / 10) for row in rows], ":", color=color)
     axes.axhline(unit, color="black", lw=0.8, ls=(0, (1, 2)))
-    axes.annotate("half a unit in the last place", (0.5, unit), xycoords=("axes fraction", "data"), xytext=(0, 3),
-                  textcoords="offset points", fontsize=8, ha="center")
+    axes.annotate("half a unit in the last place", (0.98, unit), xycoords=("axes fraction", "data"), xytext=(0, -4),
+                  textcoords="offset points", fontsize=8, ha="right", va="top")
+    axes.set_ylim(unit / 100, 10 * axes.get_ylim()[1])
     axes.set(xscale="log", yscale="log", xlabel="shape, by decades",
              ylabel="relative error of $\\partial z/\\partial\\alpha$", title=f"implicit gradient, {precision}")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, title="marks: worst\ndots: median", title_fontsize=8)
 
 
 def _fits(axes: Axes, result: Mapping[str, Any]) -> None:
-    n_steps, broken = result["asked"]["n_steps"], []
+    n_steps, broken, levels = result["asked"]["n_steps"], [], {}
     for name, by_settings in result["fits"].items():
         color, mark = _LOOKS[name]
         for settings, by_precision in by_settings.items():
@@ -75,7 +76,8 @@ def _fits(axes: Axes, result: Mapping[str, Any]) -> None:
                     broken.append(f"{name}, {precision}, {settings}: "
                                   + ("does not end" if fit["failed"] else "not finite"))
                 elif seconds is not None:
-                    axes.plot(1e3 * seconds, np.median([seed["kl"] for seed in fit["seeds"]]), mark, color=color, ms=7,
+                    levels.setdefault(settings, []).append(np.median([seed["kl"] for seed in fit["seeds"]]))
+                    axes.plot(1e3 * seconds, levels[settings][-1], mark, color=color, ms=7,
                               fillstyle="full" if precision == "float64" else "none")
     handles = [axes.plot([], [], mark, color=color, label=name)[0]
                for name, (color, mark) in _LOOKS.items() if name in result["fits"]]
@@ -83,6 +85,9 @@ def _fits(axes: Axes, result: Mapping[str, Any]) -> None:
                 for precision, fill in zip(PRECISIONS, ("full", "none"), strict=True)]
     axes.set(xscale="log", yscale="log", xlabel="milliseconds a step",
              ylabel=f"KL(q || posterior) after {n_steps} steps, nats", title="the whole fit of the digit zero")
-    axes.legend(handles=handles, fontsize=8)
+    axes.legend(handles=handles, fontsize=8, loc="center right")
+    for settings, values in levels.items():
+        axes.text(0.35, np.median(values), f"settings: {settings}", fontsize=8, ha="center", va="center",
+                  transform=axes.get_yaxis_transform())
     if broken:
-        axes.text(0.02, 0.02, "\n".join(broken), transform=axes.transAxes, fontsize=7, va="bottom")
+        axes.text(0.02, 0.5, "\n".join(broken), transform=axes.transAxes, fontsize=7, va="center")
