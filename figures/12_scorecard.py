@@ -6,7 +6,8 @@ from pathlib import Path
 from vi_ref import plots
 from vi_ref.compare import pictures, report
 
-root = next(folder for folder in (Path(__file__).resolve().parents[1], Path.cwd()) if (folder / "book" / "results").exists())
-result = json.loads(max((root / "book" / "results").glob("scorecard-*.json")).read_text(encoding="utf-8"))
+results = [root / "book" / "results" for root in (Path(__file__).resolve().parents[1], Path.cwd())]
+newest = max(path for folder in results for path in folder.glob("scorecard-*.json"))
+result = json.loads(newest.read_text(encoding="utf-8"))
 Path(__file__).with_suffix(".txt").write_text(report.summary(result) + "\n", encoding="utf-8")
 plots.save(pictures.scorecard(result), Path(__file__).with_suffix(".png"))

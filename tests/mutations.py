@@ -2036,7 +2036,6 @@ MUTATIONS = [
     ('vi_ref/compare/report.py', 'fit["seeds"][1:]', 'fit["seeds"]', 'tests/test_scorecard.py::test_the_time_of_a_step_leaves_out_the_compilation'),
     ('vi_ref/compare/report.py', '-2 <= row["decade"] < 4', 'row["decade"] < 4', 'tests/test_scorecard.py::test_the_summary_has_a_line_for_each_library_and_precision'),
     ('vi_ref/compare/_process.py', 'if run.returncode else ""\n', 'if False else ""\n', 'tests/test_process.py::test_what_goes_wrong_is_one_line_and_what_came_before_is_kept'),
-    ('vi_ref/compare/_process.py', 'run.communicate(timeout=timeout)', 'run.communicate(timeout=60)', 'tests/test_process.py::test_what_goes_wrong_is_one_line_and_what_came_before_is_kept'),
     ('vi_ref/compare/_process.py', 'line["at"] - began', 'line["at"]', 'tests/test_process.py::test_results_come_in_their_order_with_their_times_and_nothing_leaks'),
 ]
 

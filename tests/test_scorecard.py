@@ -246,7 +246,7 @@ def with_another(alone):
     """The same result with a second library whose fit does not end and whose numbers are not finite."""
     result = json.loads(json.dumps(alone))
     theirs = json.loads(json.dumps(alone["libraries"]["vi_ref"]["float64"]))
-    theirs["implicit"][4] |= {"max": None, "not_finite": 3, "value": None}
+    theirs["implicit"][4] |= {"max": None, "median": None, "not_finite": 3, "value": None}
     theirs["functions"] = {point: {"log_joint": 0.5, "log_q": None, "elbo": 3e-9, "gradient": 0.25} for point in "abc"}
     result["libraries"]["PyTorch"] = {"float32": theirs}
     seed = {"seconds": 0.6, "columns": 64, "finite": 60, "kl": 7.0, "shape": 0.5, "mean": 0.25}

@@ -51,7 +51,8 @@ def lines_of(module: str, *task: Any, cache: str | None = None,
     environment = os.environ | ({"NUMBA_CACHE_DIR": cache} if cache else {})
     command = [sys.executable, "-c", _STAMPED, module, *map(str, task)]
     began = time.time()
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+                           encoding="utf-8", errors="replace")
     try:
         printed, said = run.communicate(timeout=timeout)
         why = (said.strip().splitlines() or [f"exit code {run.returncode}"])[-1] if run.returncode else ""

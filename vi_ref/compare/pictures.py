@@ -52,9 +52,10 @@ def _errors(axes: Axes, result: Mapping[str, Any], precision: str) -> None:
         if rows:
             color, mark = _LOOKS[name]
             shape = [10.0 ** row["decade"] for row in rows]
-            worst = [np.nan if row["max"] is None else max(row["max"], unit / 10) for row in rows]
+            worst, median = (np.maximum(np.array([row[key] for row in rows], float), unit / 10)
+                             for key in ("max", "median"))                                   # None becomes NaN
             axes.plot(shape, worst, mark + "-", color=color, ms=4, label=name)
-            axes.plot(shape, [max(row["median"], unit / 10) for row in rows], ":", color=color)
+            axes.plot(shape, median, ":", color=color)
     axes.axhline(unit, color="black", lw=0.8, ls=(0, (1, 2)))
     axes.annotate("half a unit in the last place", (0.98, unit), xycoords=("axes fraction", "data"), xytext=(0, -4),
                   textcoords="offset points", fontsize=8, ha="right", va="top")

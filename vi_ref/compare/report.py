@@ -44,8 +44,8 @@ def summary(result: Mapping[str, Any]) -> str:
     """What matters most of it, a line a library and precision."""
     asked = result["asked"]
     lines = [*about(result["machine"]),
-             f"fits of the digit zero, {asked['n_steps']} steps, {asked['seeds']} seeds; KL(q || posterior) in nats, the "
-             "worst seed's, over pixels that ended finite", "",
+             f"fits of the digit zero, {asked['n_steps']} steps, {asked['seeds']} seeds; KL(q || posterior) in nats, "
+             "the worst seed's, over pixels that ended finite", "",
              _row("", ["dz/dalpha", "dz/dalpha", "our", "tutorial's", "tutorial's", "our", "our"], 14),
              _row("", ["worst error", "one value", "step", "finite pixels", "KL", "finite pixels", "KL"], 14)]
     for name, of in result["libraries"].items():
