@@ -3,6 +3,7 @@
 Tests with other libraries are skipped by name where one is missing.
 """
 
+import io
 import json
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import pytest
 from scipy import stats
 from scipy.special import polygamma
 
-from vi_ref import Adam, datasets, exact_elbo, fit, gamma_grad, study
+from vi_ref import Adam, PoissonGamma, datasets, exact_elbo, fit, gamma_grad, study
 from vi_ref.__main__ import SETTINGS, main
 from vi_ref.compare import _process, pictures, report, scorecard, speed, with_vi_ref
 from vi_ref.gamma import Gamma
@@ -81,7 +82,7 @@ def test_errors_of_a_fit_by_hand():
     assert found["shape"] == pytest.approx(0.25) and found["mean"] == pytest.approx(0.25)
     assert found["kl"] == pytest.approx(model.log_evidence - exact_elbo.value(model, q), rel=1e-9)
     u[0, 3] = np.nan
-    u[1, 5] = np.inf
+    u[1, 5] = 300.0                                                   # beyond the domain of `Gamma`
     assert scorecard.errors(model, u)["finite"] == 62
     assert scorecard.errors(model, np.full((2, 64), np.nan)) == {"columns": 64, "finite": 0}
 
@@ -276,7 +277,7 @@ def test_the_summary_has_a_line_for_each_library_and_precision(alone):
     worst = max(row["max"] for row in rows if 1e-2 <= 10.0 ** row["decade"] < 1e4)
     assert lines[0].split()[:3] == ["vi_ref", "float64", f"{worst:.2g}"] and lines[0].count("128 of 128") == 2
     assert lines[1].split() == ["PyTorch", "float32", *(["none"] if 2 <= rows[4]["decade"] < 4 else [f"{worst:.2g}"]),
-                                "JAX's", "2e+02", "ms", "does", "not", "end", "124", "of", "128", "7"]
+                                "failed", "2e+02", "ms", "does", "not", "end", "124", "of", "128", "7"]
 
 
 def test_the_pictures_show_what_was_measured(alone):
@@ -293,6 +294,27 @@ def test_the_pictures_show_what_was_measured(alone):
     assert len(pictures.errors_by_decade(result).axes) == 2 and len(pictures.whole_fits(result).axes) == 1
 
 
+@pytest.mark.parametrize("seeds", [0, 1])
+def test_a_picture_without_a_time_can_be_drawn(alone, seeds):
+    result = json.loads(json.dumps(alone))
+    for of in result["fits"]["vi_ref"].values():
+        of["float64"] |= {"seeds": of["float64"]["seeds"][:seeds], "failed": "" if seeds else "ImportError: none"}
+    figure = pictures.scorecard(result)
+    figure.savefig(io.BytesIO())
+    assert ("one seed, no time" if seeds else "failed") in figure.axes[2].texts[-1].get_text()
+    assert ("failed" in report.summary(result)) == (seeds == 0)
+
+
+def test_a_library_that_cannot_be_imported_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "torch.py").write_text("raise ImportError('broken\\n  as can be')")
+    monkeypatch.chdir(tmp_path)
+    others = {name: f"get {name}" for name in OTHERS if name != "PyTorch"}
+    monkeypatch.setattr(scorecard, "missing", lambda: others)
+    result = scorecard.measure(replicates=2, rounds=1, n_steps=2, seeds=1, timeout=200)
+    assert result["failed"] == {"PyTorch": "ImportError: broken as can be"}
+    assert list(result["libraries"]) == ["vi_ref"] and result["times"]
+
+
 def test_the_command_writes_the_scorecard_and_says_where(alone, tmp_path, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(scorecard, "measure", lambda say, **kw: (asked.append(kw), say("a part"), alone)[2])
@@ -302,7 +324,7 @@ def test_the_command_writes_the_scorecard_and_says_where(alone, tmp_path, monkey
     assert code == 0 and sorted(p.name for p in tmp_path.iterdir()) == [name, "scorecard.png"]
     assert json.loads((tmp_path / name).read_text()) == alone and report.table(alone) in out
     assert err == "measuring: a part\n" and out.endswith(f"scorecard.png and {name} are in {tmp_path}\n")
-    assert asked == [{"replicates": 2, "rounds": 1, "n_steps": 3, "seeds": 2, "timeout": 600.0}]
+    assert asked == [{"replicates": 2, "rounds": 1, "n_steps": 3, "seeds": 2, "timeout": 200.0}]
 
 
 def test_a_part_that_fails_is_an_exit_code_of_one(alone, tmp_path, monkeypatch, capsys):
@@ -315,7 +337,10 @@ def test_a_part_that_fails_is_an_exit_code_of_one(alone, tmp_path, monkeypatch, 
     (["--seeds", "0"], "--seeds must be a whole number of at least 1, got 0"),
     (["--replicates", "1"], "--replicates must be a whole number of at least 2, got 1"),
     (["--rounds", "0"], "--rounds must be a whole number of at least 1, got 0"),
-    (["--timeout", "0"], "--timeout must be in (0, inf), got 0.0"),
+    (["--timeout", "0"], "--timeout must be in (0, 1e+06), got 0.0"),
+    (["--whole", "1"], "--whole must be left out with the scorecard, got 1"),
+    (["--mine", "a:b", "--steps", "3"], "--steps must be left out with --mine, got 3"),
+    (["--speed", "--timeout", "5"], "--timeout must be left out with --speed, got 5.0"),
 ])
 def test_the_command_refuses_bad_options_before_it_measures(arguments, reason, monkeypatch, capsys):
     monkeypatch.setattr(scorecard, "measure", None)
@@ -342,7 +367,7 @@ def test_values_and_gradients_of_a_library_are_ours_at_its_draws(name):
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_estimates_of_a_library_have_the_exact_mean(name):
-    """20 estimates at the optimum; by the t-distribution, at a false-failure rate of 1e-6 for all 128: 9.8."""
+    """20 estimates half way; by the t-distribution, at a false-failure rate of 1e-6 for all 128: 9.8."""
     ask = library_or_skip(name)
     model = speed.digit_zero()
     q = study.points(model)["half way"]
@@ -366,6 +391,16 @@ def test_a_fit_of_each_library_goes_to_the_posterior(name, settings):
     start = scorecard.errors(model, np.log([model.prior.shape, np.broadcast_to(model.prior.rate, 64)]))
     assert theirs["finite"] == 64 and theirs["kl"] < 0.5 * start["kl"]
     assert 1 / 1.5 < theirs["kl"] / ours["kl"] < 1.5
+
+
+@pytest.mark.parametrize("name", ("vi_ref", *OTHERS))
+def test_a_fit_that_sticks_the_landing_lands(name):
+    """Six pixels, 400 steps, a v that forgets fast: 3e-8 nats at most in all five, 4e-4 and more without the landing or
+    with beta2 = 0.996, as tried once."""
+    ask = library_or_skip(name)
+    counts, prior = datasets.digit(0)[:20, 10:16], Gamma(np.full(6, 3.0), np.full(6, 1.0))
+    u = ask.fitter(counts, prior, "float64", 400, **scorecard.SETTINGS["ours"] | {"beta2": 0.9})(0)
+    assert scorecard.errors(PoissonGamma(prior, counts), u)["kl"] < 1e-5
 
 
 @pytest.mark.parametrize("name", ["TFP", "NumPyro"])

@@ -27,9 +27,14 @@ LIBRARIES: dict[str, tuple[str, dict[str, str]]] = {
 
 def missing() -> dict[str, str]:
     """Libraries that cannot take part, with the command that brings what they lack."""
-    lacking = {name: [pip for module, pip in needs.items() if find_spec(module) is None]
+    lacking = {name: [pip for module, pip in needs.items() if not _there(module)]
                for name, (_, needs) in LIBRARIES.items()}
     return {name: f"python -m pip install {' '.join(lacks)}" for name, lacks in lacking.items() if lacks}
+
+
+def _there(module: str) -> bool:
+    found = find_spec(module)
+    return found is not None and found.origin is not None            # a mere folder of that name is no library
 
 
 def adapter(library: str) -> ModuleType:
@@ -50,25 +55,31 @@ def lines_of(module: str, *task: Any, cache: str | None = None,
     """Each value that a task in a process of its own yields, with the seconds since its start; then why it failed."""
     environment = os.environ | ({"NUMBA_CACHE_DIR": cache} if cache else {})
     command = [sys.executable, "-c", _STAMPED, module, *map(str, task)]
-    began = time.time()
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
-                           encoding="utf-8", errors="replace")
-    try:
-        printed, said = run.communicate(timeout=timeout)
-        why = (said.strip().splitlines() or [f"exit code {run.returncode}"])[-1] if run.returncode else ""
-    except subprocess.TimeoutExpired:
-        run.kill()
-        printed, _ = run.communicate()
-        why = f"no end after {timeout:g} seconds"
-    found = [json.loads(line) for line in printed.splitlines() if line.startswith('{"at": ')]
-    return [(line["at"] - began, line["value"]) for line in found], why
+    began = time.monotonic()
+    try:                                             # whatever ends this, the process is killed
+        run = subprocess.run(command, capture_output=True, timeout=timeout, env=environment)
+        printed, code = run.stdout, run.returncode
+        why = "" if code == 0 else f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+    except subprocess.TimeoutExpired as late:
+        printed, why = late.stdout or b"", f"no end after {timeout:g} seconds"
+    lines = [json.loads(line) for line in printed.decode().splitlines(keepends=True) if line.endswith("\n")]
+    why = next((line["failed"] for line in lines if "failed" in line), why)
+    return [(line["at"] - began, line["value"]) for line in lines if "value" in line], why
 
 
-#: Runs ``module.TASKS[name](*arguments)`` and prints each value that it yields, with the time.
+#: Writes each value that ``module.TASKS[name](*arguments)`` yields, with the time, or what went wrong, where nothing
+#: that a library prints can come between.
 _STAMPED = """if True:
-    import json, sys, time, importlib
-    for value in importlib.import_module(sys.argv[1]).TASKS[sys.argv[2]](*sys.argv[3:]):
-        print(json.dumps({"at": time.time(), "value": value}), flush=True)
+    import importlib, json, os, sys, time
+    results = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    def put(**line):
+        print(json.dumps(line), file=results, flush=True)
+    try:
+        for value in importlib.import_module(sys.argv[1]).TASKS[sys.argv[2]](*sys.argv[3:]):
+            put(at=time.monotonic(), value=value)
+    except Exception as error:
+        put(failed=f"{type(error).__name__}: {' '.join(str(error).split())}"[:200])
 """
 
 

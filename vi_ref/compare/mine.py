@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,8 +44,11 @@ def values(target: str, precision: str, timeout: float) -> NDArray:
         except subprocess.TimeoutExpired:
             raise ValueError(f"{target} took longer than {timeout:g} seconds") from None
         if run.returncode:
-            last = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
-            raise ValueError(f"{target} failed: {last}")
+            said = Path(file + ".failed")
+            raise ValueError(f"{target} failed: "
+                             + (said.read_text(encoding="utf-8") if said.exists() else f"exit code {run.returncode}"))
+        if not os.path.exists(file):
+            raise ValueError(f"{target} failed: it ended the process")
         found = np.load(file)
     expected = points(precision).shape
     if found.shape != expected or found.dtype != precision:
@@ -100,4 +104,9 @@ def _run(target: str, precision: str, file: str) -> None:
 
 
 if __name__ == "__main__":
-    _run(*sys.argv[1:])
+    try:
+        _run(*sys.argv[1:])
+    except Exception as error:
+        words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        Path(sys.argv[3] + ".failed").write_text(words, encoding="utf-8")
+        raise

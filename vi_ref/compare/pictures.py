@@ -7,8 +7,9 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from vi_ref.compare.report import warm
+from vi_ref.compare.report import fate, warm
 from vi_ref.compare.scorecard import PRECISIONS
 from vi_ref.plots import BLUE, GREEN, GREY, ORANGE, RED, STYLE
 
@@ -73,19 +74,20 @@ def _fits(axes: Axes, result: Mapping[str, Any]) -> None:
         for settings, by_precision in by_settings.items():
             for precision, fit in by_precision.items():
                 seconds = warm(fit, n_steps)
-                if fit["failed"] or any(seed["finite"] < seed["columns"] for seed in fit["seeds"]):
-                    broken.append(f"{name}, {precision}, {settings}: "
-                                  + ("does not end" if fit["failed"] else "not finite"))
-                elif seconds is not None:
+                why = fate(fit) or ("not finite" if any(s["finite"] < s["columns"] for s in fit["seeds"])
+                                    else "one seed, no time" if seconds is None else "")
+                if why:
+                    broken.append(f"{name}, {precision}, {settings}: {why}")
+                else:
                     levels.setdefault(settings, []).append(np.median([seed["kl"] for seed in fit["seeds"]]))
                     axes.plot(1e3 * seconds, levels[settings][-1], mark, color=color, ms=7,
                               fillstyle="full" if precision == "float64" else "none")
-    handles = [axes.plot([], [], mark, color=color, label=name)[0]
+    handles = [Line2D([], [], marker=mark, ls="", color=color, label=name)
                for name, (color, mark) in _LOOKS.items() if name in result["fits"]]
-    handles += [axes.plot([], [], "o", color="black", fillstyle=fill, label=precision)[0]
+    handles += [Line2D([], [], marker="o", ls="", color="black", fillstyle=fill, label=precision)
                 for precision, fill in zip(PRECISIONS, ("full", "none"), strict=True)]
     axes.set(xscale="log", yscale="log", xlabel="milliseconds a step",
-             ylabel=f"KL(q || posterior) after {n_steps} steps, nats", title="the whole fit of the digit zero")
+             ylabel=f"KL(q || posterior) after {n_steps} steps, nats, median", title="the whole fit of the digit zero")
     axes.legend(handles=handles, fontsize=8, loc="center right")
     for settings, values in levels.items():
         axes.text(0.35, np.median(values), f"settings: {settings}", fontsize=8, ha="center", va="center",

@@ -25,6 +25,13 @@ def table(result: Mapping[str, Any]) -> str:
         optimum = of["optimum"]
         lines.append(_row(name, map(_number, (of["half way"]["off"], optimum["off"], optimum["log_shape"],
                                               optimum["log_rate"]))))
+    lines += ["", "a library's own draws: share at or below the smallest normal number (its probability), share of "
+              "derivatives",
+              "that are not finite, mean derivative of log z over the exact one; shapes 0.001, 0.01, 0.1"]
+    for name, of in _each(found, "own_draws"):
+        lines.append(_row(name, [f"{row['collapsed']:.4f} ({row['below_tiny']:.4f}), {_number(row['not_finite'])}, "
+                                 + _number(row["log_slope"] and row["log_slope"] / row["log_slope_exact"])
+                                 for row in of[:3]], 34))
     lines += ["", "Adam: largest distance from our path in 5000 steps, as a share of its reach"]
     lines += [_row(name, [_number(of)]) for name, of in _each(found, "adam")]
     lines += ["", f"the whole fit, {result['asked']['n_steps']} steps: ms a step once compiled, seconds of a process "
@@ -52,15 +59,20 @@ def summary(result: Mapping[str, Any]) -> str:
         for precision, found in of.items():
             worst = [row["max"] for row in found.get("implicit") or [] if -2 <= row["decade"] < 4]
             taken = result["times"].get("1 to 100, 128 x 64", {}).get(f"{name} {precision}")
-            fits = {settings: _fit(result["fits"][name][settings][precision], asked["n_steps"])
-                    for settings in SETTINGS}
-            cells = [_number(None if None in worst else max(worst)) if worst else "JAX's",
-                     f"{1e9 * np.median(taken) / 8192:.3g} ns" if taken else "JAX's",
-                     f"{fits['ours'][0]} ms" if len(fits["ours"]) > 1 else ""]
-            for of_settings in fits.values():
-                cells += [of_settings[3], of_settings[4]] if len(of_settings) > 1 else ["does not end", ""]
+            fits = {settings: result["fits"][name][settings][precision] for settings in SETTINGS}
+            absent = "JAX's" if found.get("implicit", ()) is None else "failed"
+            cells = [_number(None if None in worst else max(worst)) if worst else absent,
+                     f"{1e9 * np.median(taken) / 8192:.3g} ns" if taken else absent,
+                     f"{_number(1e3 * step)} ms" if (step := warm(fits["ours"], asked["n_steps"])) else ""]
+            for fit in fits.values():
+                cells += [fate(fit), ""] if fate(fit) else _fit(fit, asked["n_steps"])[3:5]
             lines.append(_row(f"{name} {precision}", cells, 14))
     return "\n".join(lines)
+
+
+def fate(fit: Mapping[str, Any]) -> str:
+    """What became of a result of `scorecard.fits` that is not complete, or ""."""
+    return "" if not fit["failed"] else "does not end" if fit["failed"].startswith("no end") else "failed"
 
 
 def warm(fit: Mapping[str, Any], n_steps: int) -> float | None:
@@ -99,7 +111,7 @@ def _fit(fit: Mapping[str, Any], n_steps: int) -> list[str]:
     if not seeds:
         return [f"  {fit['failed']}"]
     whole = sum(seed["finite"] == seed["columns"] for seed in seeds)
-    worst = [max(seed.get(key, np.inf) for seed in seeds) for key in ("kl", "mean")]
+    worst = [max(np.inf if seed.get(key) is None else seed[key] for seed in seeds) for key in ("kl", "mean")]
     return [_number(step and 1e3 * step), _number(fit["process"]), f"{whole} of {len(seeds)}",
             f"{sum(seed['finite'] for seed in seeds)} of {sum(seed['columns'] for seed in seeds)}",
             *map(_number, worst)] + ([f"  {fit['failed']}"] if fit["failed"] else [])

@@ -68,7 +68,7 @@ def own_draws(library: str, precision: str) -> list[dict[str, Any]]:
             mean, sd = float(log_slope.mean()), float(log_slope.std())
         rows.append({"shape": shape, "collapsed": float(np.mean(z <= tiny)), "below_tiny": float(gammainc(shape, tiny)),
                      "not_finite": float(np.mean(~np.isfinite(slope))),
-                     "median": float(np.median(error)), "max": float(error.max()),
+                     "median": float(np.median(error)) if usable.any() else np.nan, "max": float(error.max(initial=0)),
                      "log_slope": mean, "log_slope_error": sd / np.sqrt(N_DRAWS),
                      "log_slope_exact": float(polygamma(1, shape))})
     return rows
@@ -133,7 +133,7 @@ def cases(library: str, precision: str) -> dict[str, float]:
     log_draw = getattr(ask, "log_sampler", None)
     least = np.asarray((log_draw or ask.sampler)(1000, precision)(2.5e-37, 1), float)
     return {"beta_at_half": float(np.mean(small == 0.5)), "beta_not_finite": float(np.mean(~np.isfinite(small))),
-            "both_below_tiny": float(gammainc(1e-3, np.finfo(float).tiny) ** 2),
+            "both_below_tiny": float(gammainc(1e-3, np.finfo(precision).tiny) ** 2),
             "beta_slope_zero": float(np.mean(slope == 0)),
             "beta_slope_not_finite": float(np.mean(~np.isfinite(slope))),
             "least_not_finite": float(np.mean(~np.isfinite(least[0]))),
@@ -179,8 +179,8 @@ def fits(name: str, precision: str, settings: str, n_steps: int, seeds: int) -> 
 
 
 def errors(model: PoissonGamma, u: NDArray) -> dict[str, Any]:
-    """How far log shape and log rate are from the posterior's, over the columns where both are finite."""
-    finite = np.isfinite(u).all(axis=0)
+    """How far log shape and log rate are from the posterior's, over the columns where both are in `Gamma`'s domain."""
+    finite = (np.isfinite(u) & (np.abs(u) < np.log(1e100))).all(axis=0)
     result: dict[str, Any] = {"columns": u.shape[1], "finite": int(finite.sum())}
     if finite.any():
         p = Gamma(model.posterior.shape[finite], np.broadcast_to(model.posterior.rate, finite.shape)[finite])
@@ -190,21 +190,21 @@ def errors(model: PoissonGamma, u: NDArray) -> dict[str, Any]:
     return result
 
 
-def times(here: list[str], rounds: int) -> dict[str, dict[str, list[float]]]:
-    """Seconds, turn by turn, of the implicit gradients of 128 draws in 64 columns, by the range of the columns' shapes;
-    of 8192 gradients of which one has a large shape; of 20 000 draws and their derivatives."""
-    seconds, rng = {}, np.random.default_rng(0)
+def times(here: list[str], rounds: int) -> Iterator[tuple[str, dict[str, list[float]]]]:
+    """Seconds, turn by turn, of the implicit gradients of 128 draws in 64 columns, by the range of the columns' shapes,
+    where smaller draws than 1e-30 count as that; of 8192 gradients of which one has a large shape; of 20 000 draws and their derivatives."""
+    rng = np.random.default_rng(0)
     for title, (low, high) in RANGES.items():
         shape = np.geomspace(low, high, 64)
         z = np.maximum(rng.standard_gamma(shape, (128, 64)), 1e-30)
-        seconds[f"{title}, 128 x 64"] = turns(_gradients(here, shape, z), rounds)
+        yield f"{title}, 128 x 64", turns(_gradients(here, shape, z), rounds)
     shape = np.ones(8192)
     shape[0] = 1e8
-    seconds["1, and one of 1e8"] = turns(_gradients(here, shape, np.r_[1e8 - 1e4, rng.standard_gamma(shape[1:])]), 3)
+    z = np.r_[1e8 - 1e4, rng.standard_gamma(shape[1:])]
+    yield "1, and one of 1e8", turns(_gradients(here, shape, z), min(rounds, 3))
     shape = rng.lognormal(size=N_DRAWS)
-    seconds["draws"] = turns({f"{name} {precision}": _call(adapter(name).sampler(N_DRAWS, precision), shape, 0)
-                              for name in here for precision in precisions(name)}, rounds)
-    return seconds
+    yield "draws", turns({f"{name} {precision}": _call(adapter(name).sampler(N_DRAWS, precision), shape, 0)
+                          for name in here for precision in precisions(name)}, rounds)
 
 
 def _gradients(names: list[str], shape: NDArray, z: NDArray) -> dict[str, Callable[[], Any]]:
@@ -230,13 +230,17 @@ def measure(*, replicates: int, rounds: int, n_steps: int, seeds: int, timeout: 
         say(" ".join(map(str, task)))
         return lines_of(_HERE, *task, timeout=timeout)
 
-    absent = missing()
-    here = [name for name in LIBRARIES if name not in absent]
+    absent, failed = missing(), {}
+    for name in (name for name in LIBRARIES if name not in absent):
+        if why := asked("load", name)[1]:
+            failed[name] = why
+    here = [name for name in LIBRARIES if name not in absent and name not in failed]
     lines, why = asked("times", ",".join(here), rounds)
     result: dict[str, Any] = {
         "machine": machine(), "missing": absent,
         "asked": {"replicates": replicates, "rounds": rounds, "n_steps": n_steps, "seeds": seeds, "timeout": timeout},
-        "times": lines[-1][1] if lines else {}, "failed": {"times": why} if why else {}, "libraries": {}, "fits": {}}
+        "times": dict(value for _, value in lines), "failed": failed | ({"times": why} if why else {}),
+        "libraries": {}, "fits": {}}
     for name in here:
         for precision in precisions(name):
             lines, why = asked("library", name, precision, replicates)
@@ -261,7 +265,8 @@ def _without_nan(value: Any) -> Any:
 
 #: What a process of its own is asked for.
 TASKS: dict[str, Callable[..., Any]] = {
-    "times": lambda names, rounds: [times(names.split(","), int(rounds))],
+    "load": lambda name: [adapter(name).__name__],
+    "times": lambda names, rounds: times(names.split(","), int(rounds)),
     "library": lambda name, precision, replicates: library(name, precision, int(replicates)),
     "fits": lambda name, precision, settings, n, seeds: fits(name, precision, settings, int(n), int(seeds)),
 }
