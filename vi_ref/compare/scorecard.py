@@ -192,7 +192,8 @@ def errors(model: PoissonGamma, u: NDArray) -> dict[str, Any]:
 
 def times(here: list[str], rounds: int) -> Iterator[tuple[str, dict[str, list[float]]]]:
     """Seconds, turn by turn, of the implicit gradients of 128 draws in 64 columns, by the range of the columns' shapes,
-    where smaller draws than 1e-30 count as that; of 8192 gradients of which one has a large shape; of 20 000 draws and their derivatives."""
+    where smaller draws than 1e-30 count as that; of 8192 gradients of which one has a large shape; of 20 000 draws and
+    their derivatives."""
     rng = np.random.default_rng(0)
     for title, (low, high) in RANGES.items():
         shape = np.geomspace(low, high, 64)
