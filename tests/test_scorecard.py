@@ -379,7 +379,7 @@ def test_estimates_of_a_library_have_the_exact_mean(name):
 
 
 @pytest.mark.parametrize("settings", list(scorecard.SETTINGS))
-@pytest.mark.parametrize("name", ("vi_ref", *OTHERS))
+@pytest.mark.parametrize("name", OTHERS)
 def test_a_fit_of_each_library_goes_to_the_posterior(name, settings):
     """60 steps in float64 with either settings; other streams, so their errors are alike, not equal: within a factor
     of 1.5, that of forty seeds of ours being at most 1.1."""
@@ -420,7 +420,7 @@ def test_pytorch_has_no_derivative_of_the_incomplete_gamma_in_its_shape():
     """What the book says of it: an error, not a wrong number."""
     torch = pytest.importorskip("torch")
     a = torch.tensor(2.0, requires_grad=True)
-    with pytest.raises((NotImplementedError, RuntimeError), match="not implemented"):
+    with pytest.raises(NotImplementedError, match="not implemented"):
         torch.special.gammainc(a, torch.tensor(1.5)).backward()
 
 

@@ -1,7 +1,7 @@
 """The command line: ``python -m vi_ref`` fits the digit zero and holds it against the exact posterior.
 
 ``python -m vi_ref gradients`` measures the bias, variance and cost of the gradient estimators, and ``python -m vi_ref
-compare --speed`` the speed of a step and of a fit beside other libraries.
+compare`` holds other libraries against the truth.
 """
 
 import argparse

@@ -43,7 +43,7 @@ def adapter(library: str) -> ModuleType:
 
 
 def child(module: str, *task: Any, cache: str | None = None) -> Any:
-    """What ``module`` prints, as JSON, for a task in a process of its own, whose warnings stay with it."""
+    """The last value that a task of ``module`` yields in a process of its own; RuntimeError, in a line, if it fails."""
     lines, why = lines_of(module, *task, cache=cache)
     if why:
         raise RuntimeError(f"{' '.join(map(str, task))}: {why}")

@@ -5,6 +5,8 @@ is judged: errors are reported, and a library that fails or does not end is repo
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -168,8 +170,6 @@ def library(name: str, precision: str, replicates: int) -> Iterator[tuple[str, A
 
 def fits(name: str, precision: str, settings: str, n_steps: int, seeds: int) -> Iterator[dict[str, Any]]:
     """A fit for each seed; the first compiles. Errors are over the pixels that ended finite."""
-    from time import perf_counter
-
     model = digit_zero()
     run = adapter(name).fitter(datasets.digit(0), model.prior, precision, n_steps, **SETTINGS[settings])
     for seed in range(seeds):
@@ -204,7 +204,7 @@ def times(here: list[str], rounds: int) -> Iterator[tuple[str, dict[str, list[fl
     z = np.r_[1e8 - 1e4, rng.standard_gamma(shape[1:])]
     yield "1, and one of 1e8", turns(_gradients(here, shape, z), min(rounds, 3))
     shape = rng.lognormal(size=N_DRAWS)
-    yield "draws", turns({f"{name} {precision}": _call(adapter(name).sampler(N_DRAWS, precision), shape, 0)
+    yield "draws", turns({f"{name} {precision}": partial(adapter(name).sampler(N_DRAWS, precision), shape, 0)
                           for name in here for precision in precisions(name)}, rounds)
 
 
@@ -213,13 +213,9 @@ def _gradients(names: list[str], shape: NDArray, z: NDArray) -> dict[str, Callab
     for name in names:
         function = getattr(adapter(name), "dz_dshape", None)
         for precision in precisions(name) if function else ():
-            calls[f"{name} {precision}"] = _call(function, shape.astype(precision), z.astype(precision))
-    calls["vi_ref, clear version"] = _call(gamma_grad.dz_dshape, shape, z)
+            calls[f"{name} {precision}"] = partial(function, shape.astype(precision), z.astype(precision))
+    calls["vi_ref, clear version"] = partial(gamma_grad.dz_dshape, shape, z)
     return calls
-
-
-def _call(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
-    return lambda: function(*arguments)
 
 
 # ---- all of it ----

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -38,12 +39,8 @@ def contestants(model: PoissonGamma, q: Gamma, n_samples: int) -> dict[str, Call
     u, absent = np.log([q.shape, q.rate]), missing()
     for library in ("PyTorch", "JAX"):
         if library not in absent:
-            out[f"{library} float64"] = _of(adapter(library).estimator(model, n_samples), u)
+            out[f"{library} float64"] = partial(adapter(library).estimator(model, n_samples), u)
     return out
-
-
-def _of(estimate: Callable[..., Any], u: Any) -> Callable[[], Any]:
-    return lambda: estimate(u)
 
 
 def turns(calls: Mapping[str, Callable[[], Any]], rounds: int, least: float = 2e-3) -> dict[str, list[float]]:
