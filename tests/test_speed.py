@@ -19,6 +19,7 @@ from numba import njit
 from vi_ref import gamma_grad_fast, study
 from vi_ref._threads import spread
 from vi_ref.compare import speed
+from vi_ref.compare._process import child
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 N = 100_000
@@ -117,7 +118,7 @@ def test_a_step_against_torch(point, record_property):
 def test_a_step_against_jax(record_property):
     """At the optimum, where a fit spends its steps, in a process of its own that is held to one processor."""
     pytest.importorskip("jax")
-    seconds = speed._child("steps", 5, "one processor")["optimum, beside JAX"]
+    seconds = child("vi_ref.compare.speed", "steps", 5, "one processor")["optimum, beside JAX"]
     ratio = speed.ratio(seconds["JAX float64"], seconds["kernel"])[1]
     record_property("ratio", ratio)
     print(f"a step: {ratio:.0f} times as fast as JAX, goal 300")
