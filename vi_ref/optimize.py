@@ -4,7 +4,8 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 
 from vi_ref import kernels
 from vi_ref._validate import between, generator, one_of, whole
-from vi_ref.adam import Adam
+from vi_ref.adam import Adam, AdamState
 from vi_ref.gamma import Gamma
 from vi_ref.gradients import by_name
 from vi_ref.special import trigamma_minus_reciprocal_ufunc
+from vi_ref.stopping import AverageSettles, GradientVanishes
 
 Array = NDArray[np.float64]
 
@@ -108,13 +110,79 @@ class Trace:
     rate: Array            #: (K, D) q.rate then
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fit:
-    """The result of a fit."""
+    """The result of a fit; it can be pickled if its gradient and the model's can, and taken up again by `resume`."""
 
-    q: Gamma       #: the fitted distribution
+    q: Gamma                 #: the fitted distribution: the average where the fit averages, else the last
     trace: Trace
-    reason: str    #: why the fit ended
+    reason: str              #: why the fit ended
+    converged: bool | None   #: whether the stopping rule held; None without one
+    n_steps: int             #: steps taken
+    last: Gamma              #: q after the last of them
+    averaged: Gamma | None   #: the average of iterates, if there is one
+    settings: "Settings" = field(repr=False)
+    state: "State" = field(repr=False)       #: what `resume` goes on from
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `fit` was asked for, see there; a bad one raises ValueError."""
+
+    gradient: str | Callable[..., Any]
+    n_samples: int
+    n_steps: int
+    optimizer: Adam
+    schedule: str
+    coordinates: str
+    natural_gradient: bool
+    average: float
+    keep_every: int
+    n_threads: int | None
+    stopping: GradientVanishes | AverageSettles | None
+
+    def __post_init__(self):
+        for name in ("n_samples", "n_steps", "keep_every"):
+            object.__setattr__(self, name, whole(name, getattr(self, name), 1))
+        if self.n_threads is not None:
+            whole("n_threads", self.n_threads, 1)
+        if not callable(self.gradient):
+            by_name(self.gradient)
+        between("average", self.average, 0, 1, "[)")
+        one_of("schedule", self.schedule, tuple(SCHEDULES))
+        one_of("coordinates", self.coordinates, tuple(COORDINATES))
+        if not isinstance(self.natural_gradient, bool):
+            raise ValueError(f"natural_gradient must be True or False, got {self.natural_gradient!r}")
+        if not isinstance(self.optimizer, Adam):
+            raise ValueError(f"optimizer must be a vi_ref.Adam, got {type(self.optimizer).__name__}")
+        if self.stopping is not None:
+            self._check_stopping()
+
+    def _check_stopping(self) -> None:
+        if not isinstance(self.stopping, GradientVanishes | AverageSettles):
+            raise ValueError(f"stopping must be a rule of vi_ref.stopping or None, got {self.stopping!r:.60}")
+        if self.schedule != "constant":
+            raise ValueError(f"stopping must be None under the schedule {self.schedule}, which runs to its end, "
+                             f"got {type(self.stopping).__name__}; it needs schedule='constant'")
+        if self.average:
+            raise ValueError(f"average must be 0 with a stopping rule, which chooses by itself, got {self.average}")
+        self.stopping.suits(self.gradient)
+
+
+@dataclass
+class State:
+    """Where a fit stands between two steps."""
+
+    q: Gamma
+    u: Array                    #: q in the coordinates
+    adam: AdamState
+    rng: np.random.Generator
+    mean_u: Array               #: of the iterates averaged so far
+    n_averaged: int
+    elbo: list[float]
+    norm: list[float]
+    kept: list[tuple[int, Gamma]]
+    memory: dict[str, Any]      #: the stopping rule's own
 
 
 def fit(
@@ -132,6 +200,8 @@ def fit(
     average: float = 0.0,
     keep_every: int = 50,
     n_threads: int | None = None,
+    stopping: GradientVanishes | AverageSettles | None = None,
+    pause_after: int | None = None,
 ) -> Fit:
     """Fit q = Gamma(shape, rate) to a model by stochastic ascent of the ELBO: book eq. `eq-fit-step`.
 
@@ -167,6 +237,11 @@ def fit(
         The trace keeps q at the start, at every such step, and at the end.
     n_threads : int, optional
         Of a kernel: at most so many, by default one unless a step has 2^17 draws. The result is the same.
+    stopping : GradientVanishes or AverageSettles, optional
+        A rule of `vi_ref.stopping` that may end the fit before `n_steps`; for the constant schedule. Which of the two
+        depends on the gradient: they refuse those they do not suit.
+    pause_after : int, optional
+        Stop after so many of the `n_steps`; `resume` takes the rest.
 
     Returns
     -------
@@ -188,50 +263,114 @@ def fit(
     >>> result.q.shape.round(9), result.q.rate.round(9)     # exactly (10, 3) and (3, 3)
     (array([10.,  3.]), array([3., 3.]))
     """
-    n_threads = None if n_threads is None else whole("n_threads", n_threads, 1)
-    estimate = gradient if callable(gradient) else kernels.for_model(model, gradient, n_threads) or by_name(gradient)
-    n_samples, n_steps = whole("n_samples", n_samples, 1), whole("n_steps", n_steps, 1)
-    keep_every, average = whole("keep_every", keep_every, 1), between("average", average, 0, 1, "[)")
-    share = SCHEDULES[one_of("schedule", schedule, tuple(SCHEDULES))]
-    chart = COORDINATES[one_of("coordinates", coordinates, tuple(COORDINATES))]
-    if not isinstance(natural_gradient, bool):
-        raise ValueError(f"natural_gradient must be True or False, got {natural_gradient!r}")
-    _check(model, start, generator("rng", rng), optimizer)
+    settings = Settings(gradient, n_samples, n_steps, optimizer, schedule, coordinates, natural_gradient, average,
+                        keep_every, n_threads, stopping)
+    until = settings.n_steps if pause_after is None else min(whole("pause_after", pause_after, 1), settings.n_steps)
+    _check(model, start, generator("rng", rng))
+    u = COORDINATES[coordinates].of(start)
+    state = State(start, u, optimizer.init(u), rng, np.zeros_like(u), 0, [], [], [(0, start)], {})
+    return _run(model, settings, state, until)
 
-    q, u = start, chart.of(start)
-    state, mean_u, n_averaged = optimizer.init(u), np.zeros_like(u), 0
-    elbo, norm, kept = np.empty(n_steps), np.empty(n_steps), [(0, q)]
-    progress = _Progress(n_steps)
-    for t in range(n_steps):
-        estimated = estimate(model, q, n_samples, rng)
-        _stop_if_not_finite(estimated, q, t)
-        elbo[t] = estimated.elbo
-        norm[t] = np.linalg.norm([estimated.log_shape, estimated.log_rate])
-        if natural_gradient:
-            ascent = chart.move(*natural(q, estimated.log_shape, estimated.log_rate))
+
+def resume(model: Any, earlier: Fit, n_steps: int | None = None) -> Fit:
+    """Go on with a fit where it ended: the result is that of one fit, bit for bit.
+
+    Parameters
+    ----------
+    model : object
+        That of the earlier fit.
+    earlier : Fit
+        Is left as it is. If its stopping rule held there is nothing to go on with.
+    n_steps : int, optional
+        Steps in all, at least those taken. More than were planned can be asked for only where the plan's end
+        has no part in a step: at a constant rate, without averaging. By default the plan's.
+
+    Raises
+    ------
+    ValueError
+        For a bad argument, before any work starts.
+    FloatingPointError
+        As `fit`.
+
+    Examples
+    --------
+    >>> from vi_ref import PoissonGamma
+    >>> model = PoissonGamma(Gamma(2.0, 1.0), [[3, 0], [5, 1]])
+    >>> half = fit(model, model.prior, n_steps=1000, pause_after=500, rng=np.random.default_rng(0))
+    >>> half.reason
+    'paused after 500 of 1000 steps'
+    >>> resume(model, half).q.shape == fit(model, model.prior, n_steps=1000, rng=np.random.default_rng(0)).q.shape
+    array([ True,  True])
+    """
+    if not isinstance(earlier, Fit):
+        raise ValueError(f"earlier must be a Fit, got {type(earlier).__name__}")
+    if earlier.converged:
+        raise ValueError(f"earlier must be a fit whose stopping rule has not held, but: {earlier.reason}")
+    settings = earlier.settings
+    total = settings.n_steps if n_steps is None else whole("n_steps", n_steps, earlier.n_steps)
+    if total > settings.n_steps and (settings.schedule != "constant" or settings.average):
+        raise ValueError(f"n_steps must be at most the {settings.n_steps} that were planned, as the schedule "
+                         f"{settings.schedule} and average {settings.average:g} count from their end, got {total}")
+    _check(model, earlier.last, earlier.state.rng)
+    return _run(model, replace(settings, n_steps=max(total, settings.n_steps)), deepcopy(earlier.state), total)
+
+
+def _run(model: Any, settings: Settings, state: State, until: int) -> Fit:
+    """Steps from `state`, which is changed, up to the step `until` or the stopping rule's word."""
+    estimate = settings.gradient
+    if not callable(estimate):
+        estimate = kernels.for_model(model, estimate, settings.n_threads) or by_name(estimate)
+    chart, share, rule = COORDINATES[settings.coordinates], SCHEDULES[settings.schedule], settings.stopping
+    converged, progress = False, _Progress(until)
+    for t in range(len(state.elbo), until):
+        estimated = estimate(model, state.q, settings.n_samples, state.rng)
+        _stop_if_not_finite(estimated, state.q, t)
+        if rule and rule.before_step(state.memory, state.q, estimated):
+            converged = True
+            break
+        state.elbo.append(float(estimated.elbo))
+        state.norm.append(float(np.linalg.norm([estimated.log_shape, estimated.log_rate])))
+        if settings.natural_gradient:
+            ascent = chart.move(*natural(state.q, estimated.log_shape, estimated.log_rate))
         else:
             ascent = chart.gradient(estimated.log_shape, estimated.log_rate)
-        u, state = optimizer.update(u, -ascent, state, share(t, n_steps))     # Adam descends
-        if t >= n_steps - average * n_steps:
-            n_averaged += 1
-            mean_u += (u - mean_u) / n_averaged
-        q = _at(chart, u, t)
-        if (t + 1) % keep_every == 0 or t + 1 == n_steps:
-            kept.append((t + 1, q))
+        scale = share(t, settings.n_steps)
+        state.u, state.adam = settings.optimizer.update(state.u, -ascent, state.adam, scale)     # Adam descends
+        if t >= settings.n_steps - settings.average * settings.n_steps:
+            state.n_averaged += 1
+            state.mean_u = state.mean_u + (state.u - state.mean_u) / state.n_averaged
+        state.q = _at(chart, state.u, t)
+        if (t + 1) % settings.keep_every == 0:
+            state.kept.append((t + 1, state.q))
         progress.show(t + 1, estimated.elbo)
+        if rule and rule.after_step(state.memory, state.q):
+            converged = True
+            break
+    progress.end()
+    return _result(chart, settings, state, converged)
+
+
+def _result(chart: type[Rate] | type[Mean], settings: Settings, state: State, converged: bool) -> Fit:
+    taken, planned, q = len(state.elbo), settings.n_steps, state.q
+    kept = state.kept if state.kept[-1][0] == taken else [*state.kept, (taken, q)]
     steps, qs = zip(*kept, strict=True)
-    trace = Trace(elbo, norm, np.array(steps), np.stack([k.shape for k in qs]), np.stack([k.rate for k in qs]))
-    return Fit(chart.q(mean_u) if n_averaged else q, trace, f"all {n_steps} steps were taken")
+    trace = Trace(np.array(state.elbo), np.array(state.norm), np.array(steps), np.stack([k.shape for k in qs]),
+                  np.stack([k.rate for k in qs]))
+    averaged = chart.q(state.mean_u) if state.n_averaged else None
+    reason = f"all {planned} steps were taken" if taken == planned else f"paused after {taken} of {planned} steps"
+    if settings.stopping:
+        averaged, seen = settings.stopping.verdict(state.memory, converged)
+        reason = f"converged after {taken} of {planned} steps: {seen}" if converged else f"{reason}, {seen}"
+    return Fit(q if averaged is None else averaged, trace, reason, converged if settings.stopping else None, taken, q,
+               averaged, settings, deepcopy(state))
 
 
-def _check(model: Any, start: Gamma, rng: np.random.Generator, optimizer: Adam) -> None:
+def _check(model: Any, start: Gamma, rng: np.random.Generator) -> None:
     for name in ("log_joint", "grad_log_joint"):
         if not callable(getattr(model, name, None)):
             raise ValueError(f"model must have a method {name}(log_theta), got {type(model).__name__}")
     if not isinstance(start, Gamma) or start.shape.ndim != 1:
         raise ValueError(f"start must be a vi_ref.Gamma of shape (D,), got {start!r:.60}")
-    if not isinstance(optimizer, Adam):
-        raise ValueError(f"optimizer must be a vi_ref.Adam, got {type(optimizer).__name__}")
     try:
         model.grad_log_joint(np.log(start.mean)[None])
     except ValueError as error:
@@ -266,7 +405,12 @@ class _Progress:
         self.terminal, self.wrote = sys.stderr is not None and sys.stderr.isatty(), False
 
     def show(self, step: int, elbo: float) -> None:
+        """Write where the fit stands, if it is time to."""
         if self.terminal and (time.monotonic() - self.shown > 0.5 or (step == self.n_steps and self.wrote)):
-            end = "\n" if step == self.n_steps else ""
-            print(f"\rstep {step} of {self.n_steps}, ELBO {elbo:.2f} ", end=end, file=sys.stderr, flush=True)
+            print(f"\rstep {step} of {self.n_steps}, ELBO {elbo:.2f} ", end="", file=sys.stderr, flush=True)
             self.shown, self.wrote = time.monotonic(), True
+
+    def end(self) -> None:
+        """Leave the line as it stands."""
+        if self.wrote:
+            print(file=sys.stderr, flush=True)
