@@ -201,15 +201,18 @@ def differences(result: Mapping[str, Any], of: str, against: Sequence[str] | Non
     gains: dict[str, Any] = {}
     for label in chosen:
         _validate.one_of("against", label, CONTESTANTS)
-        rows = [_difference(*(np.array(result[part][of][k]) - result[part][label][k] for part in ("by_set", "by_image")),
-                            m) for k, m in enumerate(result["size"])]
+        rows = []
+        for k, m in enumerate(result["size"]):
+            by_set, by_image = (np.subtract(result[part][of][k], result[part][label][k])
+                                for part in ("by_set", "by_image"))
+            rows.append(_difference(by_set, by_image, m))
         gains[label] = {name: [row[name] for row in rows] for name in rows[0]}
     return gains
 
 
 def _difference(by_set: Array, by_image: Array, m: int) -> dict[str, float | None]:
-    (shuffles, sets), held_out = by_set.shape, by_image.shape[1]
-    over_splits = by_set.std(ddof=1) / np.sqrt(by_set.size) if by_set.size > 1 else np.nan
+    sets, held_out = by_set.shape[1], by_image.shape[1]
+    over_splits = by_set.std(ddof=1) / np.sqrt(by_set.size)
     corrected = float(over_splits * np.sqrt(1 + by_set.size * held_out / m))
     disjoint = None
     if sets > 1:
@@ -223,7 +226,7 @@ def table(result: Mapping[str, Any]) -> str:
     """What `scores` found: the mean scores, and how far above the others the two informed priors are."""
     lines = ["log score of zeros never trained on, nats an image (* the best); ML: share of training sets, and of",
              "their held-out images, that maximum likelihood gives -inf",
-             f"{'m':>4}{'sets':>6}" + "".join(f"{label:>11}" for label in CONTESTANTS) + f"{'ML, sets':>11}{'images':>9}"]
+             "   m  sets" + "".join(f"{label:>11}" for label in CONTESTANTS) + "   ML, sets   images"]
     for k, m in enumerate(result["size"]):
         means = [np.mean(result["by_set"][label][k]) for label in CONTESTANTS]
         cells = "".join(f"{mean:>10.2f}{'*' if mean == max(means) else ' '}" for mean in means)
@@ -269,10 +272,10 @@ def mean_squared_error(prior_mean: ArrayLike, strength: ArrayLike, theta: ArrayL
 
 def prior_gain(prior_mean: ArrayLike, strength: ArrayLike, theta: ArrayLike, m: ArrayLike,
                variance: ArrayLike | None = None) -> Array:
-    """By how much a prior lowers the expected squared error, theta / m - `mean_squared_error`; book eq. `eq-prior-gain`.
+    """By how much a prior lowers the expected squared error, theta / m less `mean_squared_error`.
 
-    It is (b / (b + m))^2 (theta (2/b + 1/m) - (x0 - theta)^2): the prior wins where its picture is off by less than
-    the standard error of an average of so many images, 1/(2/b + 1/m).
+    Book eq. `eq-prior-gain`: (b / (b + m))^2 (theta (2/b + 1/m) - (x0 - theta)^2). The prior wins where its picture is
+    off by less than the standard deviation of an average of 1/(2/b + 1/m) counts.
 
     Parameters
     ----------
