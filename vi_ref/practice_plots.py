@@ -94,7 +94,8 @@ def variance_sources(result: Mapping[str, Any]) -> Figure:
         left.plot(m, result["error"], color=RED, ls="--", marker="o", ms=4, lw=1.8,
                   label="real images: square distance from the mean")
         left.axhline(result["real"], color=GREY, ls=":", lw=1.5, label="real images: variance")
-        left.set(ylim=(0, None), ylabel="variance, summed over the image", title="only the uncertainty about θ goes away")
+        left.set(ylim=(0, None), ylabel="variance, summed over the image",
+                 title="only the uncertainty about θ goes away")
         left.legend(loc="upper right", fontsize=8)
         _sizes(left, m)
         pixel, real = np.array(result["pixel_predicted"]), np.array(result["pixel_real"])
@@ -114,4 +115,5 @@ def _sizes(axes: Any, m: NDArray[np.int64]) -> None:
     axes.set_xscale("log")
     axes.set_xticks(m, [str(size) for size in m])
     axes.minorticks_off()
+    axes.tick_params(axis="x", labelsize=7.5)
     axes.set_xlabel("training images m")

@@ -51,10 +51,9 @@ def generate(n: int = 3, m: int = 100, seed: int = 0) -> tuple[NDArray[np.int64]
     -------
     real, synthetic : ndarray, shape (10, n, 64)
     """
-    n, rng = _validate.whole("n", n, 1), np.random.default_rng(_validate.whole("seed", seed, 0))
     parts = [split(target, m, seed) for target in range(10)]
-    fewest = min(len(held_out) for _, held_out in parts)
-    n = int(_validate.between("n", n, 1, fewest, "[]"))
+    n = int(_validate.between("n", _validate.whole("n", n, 1), 1, _FEWEST - m, "[]"))
+    rng = np.random.default_rng(seed)
     synthetic = [rng.poisson(posterior(train).sample(n, rng)) for train, _ in parts]
     return np.array([held_out[:n] for _, held_out in parts]), np.array(synthetic)
 
@@ -121,9 +120,11 @@ def variance_split(q: Gamma) -> tuple[Array, Array]:
 
     Examples
     --------
-    >>> variance_split(Gamma(8.0, 4.0))
-    (array(2.), array(0.5))
+    >>> variance_split(Gamma([8.0, 0.5], [4.0, 1.0]))
+    (array([2. , 0.5]), array([0.5, 0.5]))
     """
+    if not isinstance(q, Gamma):
+        raise ValueError(f"q must be a vi_ref.Gamma, got {type(q).__name__}")
     return q.mean, q.variance
 
 
@@ -143,6 +144,8 @@ def variances(target: int = 0, sizes: Sequence[int] = SIZES, shuffles: int = 20,
         that vary together show.
     """
     sizes = [_validate.whole("sizes", m, 1) for m in sizes]
+    if not sizes:
+        raise ValueError("sizes must hold at least one number, got []")
     found = [_variances(*split(target, max(sizes), seed + k), sizes)
              for k in range(_validate.whole("shuffles", shuffles, 1))]
     means = {name: np.mean([one[name] for one in found], axis=0).tolist() for name in found[0]}
