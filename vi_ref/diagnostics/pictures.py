@@ -13,14 +13,16 @@ from vi_ref.diagnostics.calibration import Calibration
 from vi_ref.diagnostics.importance import Khat
 from vi_ref.diagnostics.predictive import correlation, mean_correlation
 from vi_ref.diagnostics.randomised_pit import Pit
-from vi_ref.plots import BLUE, GREY, ORANGE, RED, STYLE
+from vi_ref.plots import BLUE, ORANGE, RED, STYLE
 
 #: Diverging: both ends dark, so signs are marked as well.
 _SIGNED = "PuOr"
 
 
 def rank_histograms(results: Mapping[str, Calibration]) -> Figure:
-    """Histograms of ranks, a panel a method, with the band that holds all bins at once if the method is right.
+    """Histograms of ranks, a panel a method; between the dashed lines all bins lie at once if the method is right.
+
+    Bins outside are red and hatched. The titles hold what the eye does not see: the variance of the normal scores.
 
     Parameters
     ----------
@@ -28,17 +30,16 @@ def rank_histograms(results: Mapping[str, Calibration]) -> Figure:
         Title to result, of equal numbers of simulations and bins.
     """
     with rc_context(STYLE):
-        figure = Figure(figsize=(2.4 * len(results), 2.7), layout="constrained")
+        figure = Figure(figsize=(2.5 * len(results), 2.7), layout="constrained")
         panels = figure.subplots(1, len(results), sharey=True, squeeze=False)[0]
         for axes, (title, result) in zip(panels, results.items(), strict=True):
             edges = np.linspace(0, result.n_draws + 1, result.counts.size + 1)
-            outside = np.where(result.outside, RED, BLUE)
-            axes.bar(edges[:-1], result.counts, np.diff(edges), align="edge", color=outside, ec="white", lw=0.5,
-                     hatch=["//" if out else "" for out in result.outside])
-            axes.axhspan(result.low, result.high, color=GREY, alpha=0.35, lw=0, zorder=2)
-            axes.axhline(result.ranks.size / result.counts.size, color="black", lw=0.8, zorder=3)
-            n_outside = np.count_nonzero(result.outside)
-            axes.set(title=f"{title}\n{n_outside or 'no'} bin{'s' * (n_outside != 1)} outside",
+            axes.bar(edges[:-1], result.counts, np.diff(edges), align="edge", ec="white", lw=0.5,
+                     color=np.where(result.outside, RED, BLUE), hatch=["//" if out else "" for out in result.outside])
+            for end in (result.low, result.high):
+                axes.axhline(end, color="black", lw=1, ls="--")
+            tests = result.tests
+            axes.set(title=f"{title}\nscores' variance {tests.variance:.2f}, p = {tests.p_variance:.1g}",
                      xlabel=f"rank of θ among {result.n_draws} draws", xlim=(0, result.n_draws + 1))
         panels[0].set_ylabel("simulations")
     return figure
@@ -61,7 +62,7 @@ def pit_panel(result: Pit, counts: NDArray, replicate: NDArray, level: float = 0
     if result.constant.size != IMAGE[0] * IMAGE[1]:
         raise ValueError(f"result must have {IMAGE[0] * IMAGE[1]} columns, one a pixel, got {result.constant.size}")
     with rc_context(STYLE):
-        figure = Figure(figsize=(10, 3.5), layout="constrained")
+        figure = Figure(figsize=(10, 3.2), layout="constrained")
         left, *right = figure.subplots(1, 3)
         reach = np.abs(result.tests.variance_z).max()
         shown = left.imshow(result.tests.variance_z.reshape(IMAGE), cmap=_SIGNED, vmin=-reach, vmax=reach)
