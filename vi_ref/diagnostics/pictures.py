@@ -17,6 +17,7 @@ from vi_ref.plots import BLUE, ORANGE, RED, STYLE
 
 #: Diverging: both ends dark, so signs are marked as well.
 _SIGNED = "PuOr"
+_MINUS = "\N{MINUS SIGN}"
 
 
 def rank_histograms(results: Mapping[str, Calibration]) -> Figure:
@@ -67,13 +68,13 @@ def pit_panel(result: Pit, counts: NDArray, replicate: NDArray, level: float = 0
         reach = np.abs(result.tests.variance_z).max()
         shown = left.imshow(result.tests.variance_z.reshape(IMAGE), cmap=_SIGNED, vmin=-reach, vmax=reach)
         under, over = result.under_dispersed(level), result.over_dispersed(level)
-        marks = np.select([under, over, result.constant], ["−", "+", "·"], "")
+        marks = np.select([under, over, result.constant], [_MINUS, "+", "·"], "")
         for pixel in np.flatnonzero(marks != ""):
             value = abs(result.tests.variance_z[pixel]) / reach
             left.text(pixel % IMAGE[1], pixel // IMAGE[1], marks[pixel], ha="center", va="center",
                       color="white" if value > 0.6 else "black", fontsize=12, weight="bold")
-        left.set(title=f"pixels: {under.sum()} vary less (−), {over.sum()} more (+)\nthan predicted; · always the same",
-                 xticks=[], yticks=[])
+        title = f"pixels: {under.sum()} vary less ({_MINUS}), {over.sum()} more (+)\nthan predicted; · always the same"
+        left.set(title=title, xticks=[], yticks=[])
         figure.colorbar(shown, ax=left, label="dispersion, z", shrink=0.8)
         for axes, (title, table) in zip(right, {"real": counts, "replicated": replicate}.items(), strict=True):
             matrix = correlation(_validate.counts(title, table))
@@ -111,6 +112,6 @@ def khat_picture(results: Mapping[str, Khat]) -> Figure:
         axes.set(yticks=range(len(results)), yticklabels=list(results), xlim=(low, high), xlabel="k-hat",
                  ylim=(len(results) - 0.5, -0.5))
         if any(np.isneginf(part.khat).any() for _, part, *_ in parts):
-            axes.text(low, len(results) - 0.5, " −∞: no tail", fontsize=8, va="bottom")
+            axes.text(low, len(results) - 0.5, f" {_MINUS}∞: no tail", fontsize=8, va="bottom")
         figure.legend(loc="outside right center", fontsize=8)
     return figure

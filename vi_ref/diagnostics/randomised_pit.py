@@ -66,7 +66,7 @@ def pit(q: Gamma, counts: ArrayLike, rng: np.random.Generator) -> Pit:
 
     Examples
     --------
-    >>> rng = np.random.default_rng(0)
+    >>> rng = np.random.default_rng(2)
     >>> q = Gamma([900.0, 900.0, 900.0], 100.0)
     >>> counts = np.stack([rng.poisson(9.0, 80), rng.binomial(18, 0.5, 80), rng.geometric(0.1, 80)], axis=1)
     >>> result = pit(q, counts, rng)
