@@ -49,9 +49,9 @@ def test_a_fit_by_sticking_the_landing_passes():
 
 
 # The scores are N(0, 1/0.81), nearly. Against chi^2 with 999 degrees of freedom that is 4.7 standard errors of log
-# variance: power 0.98 at level 0.01; measured over 200 repetitions 0.98. Their distribution function is off by at most
-# phi(1) 0.105 = 0.025, half of Kolmogorov's critical 1.63 / sqrt(1000): measured power 0.16. With those powers the
-# bounds fail once in 1e9 (180 of 200 at 0.98) and 1e10 (80 of 200 at 0.18).
+# variance: power 0.98 at level 0.01; measured 0.98 here, 0.99 over 1000 repetitions. Their distribution function is off
+# by at most phi(1) 0.105 = 0.025, half of Kolmogorov's critical 1.63 / sqrt(1000): measured 0.20 here, 0.16 over 1000.
+# With those powers the bounds, 180 and 80 of 200, fail less than once in 1e8.
 def test_nine_tenths_of_the_sd_is_seen_by_the_variance_of_scores_and_not_by_their_distribution_function():
     rng = np.random.default_rng(20)
     seen_by_variance = seen_by_ks = 0
@@ -64,9 +64,9 @@ def test_nine_tenths_of_the_sd_is_seen_by_the_variance_of_scores_and_not_by_thei
 
 
 # At 1000 steps the fits are too wide by 10 % and off by 0.4 sd, which about cancel; after 2000 they are off by 0.47 sd
-# and of the right width, so that the scores have variance 1 + 0.47^2 = 1.22: 4.5 standard errors, p near 1e-5.
+# and of the right width, so that the scores have variance 1 + 0.47^2 = 1.22: of 700, 3.7 standard errors expected, 3.2 here.
 def test_the_tutorials_settings_fail():
-    model, log_theta = simulated(11)
+    model, log_theta = simulate(PRIOR, ROWS, 700, np.random.default_rng(11))
     q = fit(model, model.prior, n_steps=2000, rng=np.random.default_rng(0), **TUTORIAL).q
     tests = score_tests(normal_scores(q, log_theta))
     assert tests.p_variance < 0.01 and tests.variance > 1.1

@@ -57,6 +57,7 @@ def test_p_values_are_uniform():
     (lambda: normal_scores(Gamma(1.0, 1.0), [0.0, -np.inf]), "log_theta must be finite.* at index 1"),
     (lambda: normal_scores(Gamma(1.0, 1.0), 700.0), "rate theta at most 1e300, got 700"),
     (lambda: normal_scores(Gamma(1.0, 1.0), np.nan), "log_theta must be finite"),
+    (lambda: normal_scores(2.0, 0.0), "q must be a vi_ref.Gamma, got float"),
     (lambda: score_tests([1.0]), r"\(N,\) or \(N, D\) with N at least 2, got \(1,\)"),
     (lambda: score_tests([1.0, np.inf]), "scores must be finite.* at index 1"),
     (lambda: score_tests([[1.0, 2.0], [1.0, 3.0]]), "not all equal in a column.* at index 0"),

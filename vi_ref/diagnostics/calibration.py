@@ -116,12 +116,11 @@ def rank_band(n_simulations: int, n_bins: int, level: float = 0.95) -> tuple[int
     choose = gammaln(n + 1) - gammaln(x + 1) - gammaln(n - x + 1)
     binomial = np.exp(choose - xlogy(x, bins) + xlogy(n - x, 1 - 1 / bins))
     low, high = int(np.argmax(np.cumsum(binomial) > tail)), n - int(np.argmax(np.cumsum(binomial[::-1]) > tail))
-    poisson = np.exp(x * np.log(mean) - mean - gammaln(x + 1))
-    inside = np.where((x >= low) & (x <= high), poisson, 0.0)
-    total = inside
+    x = np.arange(low, high + 1)
+    inside = total = np.exp(x * np.log(mean) - mean - gammaln(x + 1))        # Poisson, of sums from low up
     for _ in range(bins - 1):
-        total = np.convolve(total, inside)[:n + 1]
-    return low, high, float(total[n] / np.exp(xlogy(n, n) - n - gammaln(n + 1)))
+        total = np.convolve(total, inside)
+    return low, high, float(total[n - bins * low] / np.exp(n * np.log(n) - n - gammaln(n + 1)))
 
 
 @dataclass(frozen=True)

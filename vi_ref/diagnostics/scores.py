@@ -43,6 +43,8 @@ def normal_scores(q: Gamma, log_theta: ArrayLike) -> Array:
     >>> normal_scores(q, [-1000.0, 10.0]).round(2)
     array([-89.39, 296.7 ])
     """
+    if not isinstance(q, Gamma):
+        raise ValueError(f"q must be a vi_ref.Gamma, got {type(q).__name__}")
     log_theta = real("log_theta", log_theta)
     require("log_theta", "finite, with rate theta at most 1e300", log_theta,
             np.isfinite(log_theta) & (log_theta + np.log(q.rate) <= np.log(1e300)))
