@@ -64,7 +64,7 @@ def test_nine_tenths_of_the_sd_is_seen_by_the_variance_of_scores_and_not_by_thei
 
 
 # At 1000 steps the fits are too wide by 10 % and off by 0.4 sd, which about cancel; after 2000 they are off by 0.47 sd
-# and of the right width, so that the scores have variance 1 + 0.47^2 = 1.22: of 700, 3.7 standard errors expected, 3.2 here.
+# and of the right width, so that the scores have variance 1 + 0.47^2 = 1.22: of 700, 3.7 standard errors; here 3.2.
 def test_the_tutorials_settings_fail():
     model, log_theta = simulate(PRIOR, ROWS, 700, np.random.default_rng(11))
     q = fit(model, model.prior, n_steps=2000, rng=np.random.default_rng(0), **TUTORIAL).q
