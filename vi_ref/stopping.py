@@ -183,7 +183,7 @@ class AverageSettles:
     Every `every` steps the later half of all iterates is looked at, in (log shape, log mean). It is averaged when its
     `split_r_hat` is below `r_hat` in all coordinates, and the fit ends when moreover the effective sample size of each
     is at least `ess` and `kl_of_average` at most `nats` (after Dhaka et al. 2020). The result is the average. That the
-    iterates wander about the optimum itself, and not beside it, is not seen: the bias falls with the learning rate.
+    iterates wander about the optimum itself, and not beside it, is not seen: that bias falls with the learning rate.
 
     Parameters
     ----------
