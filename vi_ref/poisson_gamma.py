@@ -77,8 +77,13 @@ class PoissonGamma:
         if totals.ndim != 1 or totals.size == 0:
             raise ValueError(f"totals must be one number a column, got shape {totals.shape}")
         _validate.require("totals", "0 where there are no observations", totals, (totals == 0) | (m > 0))
+        return cls._from_statistics(prior, m, totals, xlogy(totals, m) - gammaln(totals + 1))
+
+    @classmethod
+    def _from_statistics(cls, prior: Gamma, n_observations: int, totals: Array, log_base: Array) -> "PoissonGamma":
+        """The model given its sufficient statistics, of any real numbers, and - sum log x! of each column."""
         model = cls.__new__(cls)
-        model._set(prior, m, totals, xlogy(totals, m) - gammaln(totals + 1))
+        model._set(prior, n_observations, totals, log_base)
         return model
 
     def _set(self, prior: Gamma, n_observations: int, totals: Array, log_base: Array) -> None:
