@@ -207,7 +207,7 @@ class PoissonGammaDensity(DensityMixin, BaseEstimator):
         return self
 
     def _table(self, X: Any, reset: bool) -> Any:
-        """The table as finite non-negative floats, dense or sparse without duplicate entries; X itself is not changed."""
+        """X as finite non-negative floats, dense or sparse without duplicate entries; X itself is not changed."""
         X = validate_data(self, X, accept_sparse=("csr", "csc"), dtype=np.float64, reset=reset)
         check_non_negative(X, "PoissonGammaDensity (input X)")
         if issparse(X) and not X.has_canonical_format:
@@ -223,9 +223,9 @@ class PoissonGammaDensity(DensityMixin, BaseEstimator):
         whole("n_samples", self.n_samples, 1)
         whole("n_steps", self.n_steps, 1)
         if self.empirical_bayes == "per_column":
-            raise ValueError("empirical_bayes must be None, 'pooled' or 'strength', got 'per_column': one total a column "
-                             "cannot tell a prior's mean from its strength, and with the mean at the total's own the "
-                             "evidence grows with the shape for ever, so there is no best prior")
+            raise ValueError("empirical_bayes must be None, 'pooled' or 'strength', got 'per_column': one total a "
+                             "column cannot tell a prior's mean from its strength; with shape / rate at total / rows "
+                             "its evidence grows with the shape for ever, and there is no best prior")
         if self.empirical_bayes is not None:
             one_of("empirical_bayes", self.empirical_bayes, ("None", "pooled", "strength"))
         prior = [positive(name, getattr(self, name)) for name in ("prior_shape", "prior_rate")]

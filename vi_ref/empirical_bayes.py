@@ -1,7 +1,7 @@
 """The prior that makes the column totals most probable: one strength, and where asked one mean, for all columns.
 
-Given its prior Gamma(a, b) a column's total is negative binomial, T ~ NB(a, b / (b + m)), and columns are independent. A
-prior for each column cannot be had in this way: see `strength`.
+Given its prior Gamma(a, b) a column's total over m rows is negative binomial, T ~ NB(a, b / (b + m)), and columns are
+independent. A prior for each column cannot be had in this way: see `pooled`.
 """
 
 import numpy as np
@@ -94,12 +94,10 @@ def strength(n_observations: int, totals: ArrayLike, picture: ArrayLike) -> floa
         raise ValueError(f"picture must have shape () or {totals.shape}, as the totals, got {x0.shape}")
     best = _best(m, totals, np.broadcast_to(x0, totals.shape))
     if best == 0:
-        raise ValueError("the prior has no best strength: all totals are zero, and the evidence grows as the strength falls "
-                         "to 0; give prior_shape and prior_rate without empirical Bayes")
+        raise _none("strength", m, totals, "all are zero", "as it falls to 0")
     if best == np.inf:
-        raise ValueError("the prior has no best strength: the totals are no further from what it expects than Poisson "
-                         "counts would be, and the evidence grows with the strength for ever; give prior_shape and "
-                         "prior_rate without empirical Bayes")
+        raise _none("strength", m, totals, "they are no further from what the prior expects than Poisson counts are",
+                    "with it for ever")
     return best
 
 
@@ -120,9 +118,9 @@ def pooled(n_observations: int, totals: ArrayLike) -> Gamma:
     Raises
     ------
     ValueError
-        If there is no best prior: all totals are zero, or they spread no more than Poisson counts. A single total has no
-        spread at all, and so `pooled` of each column has no answer: there y = 0 in `slope`, which is then positive at
-        every strength.
+        If there is no best prior: all totals are zero, or they spread no more than Poisson counts. A single total has
+        no spread at all: there y = 0 in `slope`, which is then positive at every strength. So each column by itself has
+        no best prior.
 
     Examples
     --------
@@ -133,15 +131,11 @@ def pooled(n_observations: int, totals: ArrayLike) -> Gamma:
     m, totals = _statistics(n_observations, totals)
     mean = totals.mean()
     if mean == 0:
-        raise ValueError("there is no best prior: all totals are zero, and the evidence grows as its mean falls to 0; "
-                         "give prior_shape and prior_rate without empirical Bayes")
+        raise _none("prior", m, totals, "all are zero", "as its mean falls to 0")
     best = _best(m, totals, np.full(totals.shape, mean / m))
     if best == np.inf:
-        columns = "a single column (n_features = 1) has no spread" if totals.size == 1 else (
-            f"the totals of the {totals.size} columns spread no more than Poisson counts, with variance "
-            f"{totals.var():.6g} at a mean of {mean:.6g}")
-        raise ValueError(f"there is no best prior: {columns}, and the evidence grows with its strength for ever; give "
-                         "prior_shape and prior_rate without empirical Bayes")
+        raise _none("prior", m, totals, "they spread no more than Poisson counts, with variance "
+                    f"{totals.var():.6g} at a mean of {mean:.6g}", "with its strength for ever")
     return Gamma(best * mean / m, best)
 
 
@@ -156,6 +150,11 @@ def _best(m: int, totals: Array, x0: Array) -> float:
     if slope(m, totals, x0, high) >= 0:
         return np.inf
     return np.exp(brentq(lambda log_c: slope(m, totals, x0, np.exp(log_c)), np.log(low), np.log(high), xtol=1e-15))
+
+
+def _none(what: str, m: int, totals: Array, why: str, how: str) -> ValueError:
+    return ValueError(f"there is no best {what} for these totals (n_samples = {m}, n_features = {totals.size}): {why}, "
+                      f"and the evidence grows {how}; give prior_shape and prior_rate, and no empirical_bayes")
 
 
 def _statistics(n_observations: int, totals: ArrayLike) -> tuple[int, Array]:

@@ -92,8 +92,8 @@ def log_prob(x: ArrayLike, shape: ArrayLike, rate: ArrayLike) -> Array:
     -----
     Off by at most 6 eps of 1 + abs(log p) + abs(x - (A + x) / (B + 1)), seen over shapes from 1e-3 to 1e7, rates from
     1e-3 to 1e6 and counts from 1e-3 to 1e7 or drawn: 4e-14 of log p. The last of the three is by how much a relative
-    change of the rate moves log p. Over the whole domain it is 60 eps. ``scipy.stats.nbinom`` with p = B / (B + 1) is up to
-    2e-6 off at these shapes and rates, as p is near 1 and 1 - p loses its digits.
+    change of the rate moves log p. Over the whole domain it is 60 eps. ``scipy.stats.nbinom`` with p = B / (B + 1) is
+    up to 2e-6 off at these shapes and rates, as p is near 1 and 1 - p loses its digits.
 
     Examples
     --------
