@@ -73,7 +73,7 @@ class PoissonGammaDensity(DensityMixin, BaseEstimator):
     >>> density.posterior_.mean
     array([3.33333333, 1.        ])
     >>> density.score_samples([[4, 0], [40, 0]]).round(3)
-    array([ -2.913, -29.246])
+    array([ -2.713, -37.748])
     >>> low, high = density.credible_interval(0.9)
     >>> low.round(2), high.round(2)
     (array([1.81, 0.27]), array([5.23, 2.1 ]))

@@ -125,7 +125,7 @@ def pooled(n_observations: int, totals: ArrayLike) -> Gamma:
     Examples
     --------
     >>> prior = pooled(2, [8, 1, 0, 3])
-    >>> prior.shape.round(6), prior.rate.round(6), prior.mean
+    >>> prior.shape.round(6), prior.rate.round(6), prior.mean.round(6)
     (np.float64(1.006845), np.float64(0.67123), np.float64(1.5))
     """
     m, totals = _statistics(n_observations, totals)
