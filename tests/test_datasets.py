@@ -69,3 +69,13 @@ def test_picture_of_averages_names_its_first_empty_pixel():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         call()
+
+
+def test_horse_kicks_have_the_published_margins():
+    """The frequencies of 0 to 4 deaths and the corps' totals that von Bortkiewicz printed beside the table."""
+    corps, counts = datasets.horse_kicks()
+    assert counts.shape == (20, 14) and np.bincount(counts.ravel()).tolist() == [144, 91, 32, 11, 2]
+    totals = {"G": 16, "I": 16, "II": 12, "III": 12, "IV": 8, "V": 11, "VI": 17, "VII": 12, "VIII": 7, "IX": 13, 
+              "X": 15, "XI": 25, "XIV": 24, "XV": 8}
+    assert dict(zip(corps, counts.sum(axis=0).tolist(), strict=True)) == totals
+    assert counts.sum(axis=1).tolist() == [3, 5, 7, 9, 10, 18, 6, 14, 11, 9, 5, 11, 15, 6, 11, 17, 12, 15, 8, 4]

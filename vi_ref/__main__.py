@@ -7,15 +7,14 @@ compare`` holds other libraries against the truth.
 import argparse
 import sys
 import time
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vi_ref import __version__, _validate, datasets, exact_elbo
-from vi_ref._command import Parser, refuse, versions, writable, write
+from vi_ref import __version__, _validate, datasets, empirical_bayes, exact_elbo
+from vi_ref._command import Parser, is_number, read_table, refuse, versions, writable, write
 from vi_ref.adam import Adam
 from vi_ref.gamma import Gamma
 from vi_ref.gradients import NAMES
@@ -32,7 +31,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "reparameterized": _OURS,
     "sticking_the_landing": _OURS | {"gradient": "sticking_the_landing"},
 }
-_FILES = ("convergence.png", "posterior.png", "prior.png", "generated.png", "result.json")
+_FILES = ("convergence.png", "posterior.png", "prior.png", "generated.png", "intervals.png", "summary.csv",
+          "result.json")
 _GRADIENT_FILES = ("gradient_noise.png", "naesseth.png", "fit_error.png", "gradients.json")
 #: With default settings the command fails when a worst relative error exceeds these.
 LIMITS = {"reparameterized": 5e-2, "sticking_the_landing": 1e-9}
@@ -48,6 +48,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--prior-shape", metavar="A", help="prior shape: a number, or a .csv or .npy file with one a column "
                    "(default: twice the drawn ring for digits, 1 for --counts)")
     p.add_argument("--prior-rate", metavar="B", help="prior rate, likewise (default: 2 for digits, 1 for --counts)")
+    p.add_argument("--pooled", action="store_true", help="one prior for all columns, the one that makes their totals "
+                   "most probable (empirical Bayes)")
     p.add_argument("--gradient", metavar="NAME", help=f"fit once, with this gradient: {', '.join(NAMES)}")
     p.add_argument("--n-samples", type=int, metavar="S", help="Monte Carlo samples a step (default 128)")
     p.add_argument("--steps", type=int, metavar="T", help="steps of the optimiser (default 5000)")
@@ -74,12 +76,13 @@ def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv[1:] if argv[:1] == ["fit"] else argv)
     try:
         settings = chosen_settings(options)
-        model, counts = chosen_model(options)
+        model, counts, names = chosen_model(options)
         seed = _validate.whole("--seed", options.seed, 0)
         writable(options.out, _FILES)
     except (ValueError, OSError) as error:
         return refuse(error)
-    asked = (options.digit or None, options.counts, options.prior_shape, options.prior_rate, options.gradient)
+    asked = (options.digit or None, options.counts, options.prior_shape, options.prior_rate, options.gradient,
+             options.pooled or None)
     judged = settings == SETTINGS and seed == 0 and all(value is None for value in asked)
 
     m, d = model.n_observations, model.totals.size
@@ -97,8 +100,15 @@ def main(argv: list[str] | None = None) -> int:
         return refuse(error)
     checks = {name: exact_elbo.cross_check(model, result.q) for name, result in fits.items()}
     passed, verdict = judge(checks) if judged else (True, "settings differ from the default: reported, not judged")
+    best, said = fits[list(fits)[-1]].q, None
+    pictures = _pictures(model, counts, fits, seed)
+    if names:
+        from vi_ref import summary  # slow to import, as in _pictures
+
+        said = summary.columns(model, best, names, np.random.default_rng(seed))
+        pictures |= {"intervals.png": summary.intervals(model, best, names), "summary.csv": summary.csv(said)}
     try:
-        write(options.out, _pictures(model, counts, fits, seed), {
+        write(options.out, pictures, {
             "prior": _lists(model.prior),
             "posterior": _lists(model.posterior),
             "fits": {name: {"q": _lists(fits[name].q), "settings": settings[name], "cross_check": checks[name],
@@ -112,6 +122,8 @@ def main(argv: list[str] | None = None) -> int:
         return refuse(error)
     print(table(checks, seconds))
     print(verdict)
+    if said:
+        print(f"\n{summary.table(said)}")
     print(f"pictures and result.json are in {options.out}")
     return 0 if passed else 1
 
@@ -183,36 +195,36 @@ def chosen_settings(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     return {name: _OURS | {"gradient": name} | given}
 
 
-def chosen_model(options: argparse.Namespace) -> tuple[PoissonGamma, np.ndarray]:
-    """The model that the options ask for, and its counts."""
+def chosen_model(options: argparse.Namespace) -> tuple[PoissonGamma, np.ndarray, list[str] | None]:
+    """The model that the options ask for, its counts, and the names of the columns of a table of one's own."""
     if options.counts is not None and options.digit is not None:
         raise ValueError("--digit and --counts exclude each other")
+    names = None
     if options.counts is not None:
-        counts, default = read_table(options.counts), Gamma(1.0, 1.0)
+        names, counts = read_table(options.counts)
         if counts.ndim != 2:
             raise ValueError(f"{options.counts}: must be a table of observations by columns, got shape {counts.shape}")
+        names = names or [f"column {d}" for d in range(counts.shape[1])]
+        if len(names) != counts.shape[1] or len(set(names)) != len(names):
+            raise ValueError(f"{options.counts}: the first line must name each of {counts.shape[1]} columns, no two "
+                             f"alike, got {', '.join(names)!r:.60}")
     else:
-        counts, default = datasets.digit(options.digit or 0), datasets.picture_prior(datasets.ring())
-    d = np.shape(counts)[-1]
-    shape = default.shape if options.prior_shape is None else _prior("--prior-shape", options.prior_shape, d)
-    rate = default.rate if options.prior_rate is None else _prior("--prior-rate", options.prior_rate, d)
-    return PoissonGamma(Gamma(shape, rate), counts), counts
+        counts = datasets.digit(options.digit or 0)
+    return PoissonGamma(_chosen_prior(options, counts), counts), counts, names
 
 
-def read_table(path: Path) -> np.ndarray:
-    """A table of numbers from a .csv file, with or without a line of column names, or a .npy file."""
-    try:
-        if path.suffix.lower() == ".npy":
-            return np.load(path, allow_pickle=False)
-        if path.suffix.lower() != ".csv":
-            raise ValueError("must end in .csv or .npy")
-        with open(path, encoding="utf-8-sig") as file:
-            named = all(map(_is_name, file.readline().split(",")))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)              # an empty file is refused as a table
-            return np.loadtxt(path, delimiter=",", ndmin=2, skiprows=int(named), encoding="utf-8-sig", comments=None)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path}: {error}") from None
+def _chosen_prior(options: argparse.Namespace, counts: np.ndarray) -> Gamma:
+    given = {"--prior-shape": options.prior_shape, "--prior-rate": options.prior_rate}
+    if options.pooled:
+        for option, value in given.items():
+            if value is not None:
+                raise ValueError(f"--pooled and {option} exclude each other")
+        counts = PoissonGamma(Gamma(1.0, 1.0), counts)                # looks at them
+        return empirical_bayes.pooled(counts.n_observations, counts.totals)
+    default = Gamma(1.0, 1.0) if options.counts is not None else datasets.picture_prior(datasets.ring())
+    shape, rate = (default_value if text is None else _prior(option, text, np.shape(counts)[-1])
+                   for (option, text), default_value in zip(given.items(), (default.shape, default.rate), strict=True))
+    return Gamma(shape, rate)
 
 
 def judge(checks: Mapping[str, Mapping[str, Any]]) -> tuple[bool, str]:
@@ -276,26 +288,12 @@ def _pictures(model: PoissonGamma, counts: np.ndarray, fits: Mapping[str, Fit], 
 
 
 def _prior(option: str, text: str, d: int) -> np.ndarray:
-    if _is_number(text):
+    if is_number(text):
         return np.full(d, _validate.positive(option, float(text)))
-    values = _validate.positive(option, np.ravel(read_table(Path(text))))
+    values = _validate.positive(option, np.ravel(read_table(Path(text))[1]))
     if values.size != d:
         raise ValueError(f"{option} must hold one number a column, {d}, got {values.size}")
     return values
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_name(field: str) -> bool:
-    """Whether a field of the first line reads as a column's name, not as a number, a gap or another separator."""
-    text = field.strip().strip("\"'")
-    return not (_is_number(text) or text.upper() in ("", "NA", "N/A", "NULL") or ";" in text or "\t" in text)
 
 
 def _range(values: np.ndarray) -> str:

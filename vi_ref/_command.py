@@ -6,10 +6,13 @@ import os
 import platform
 import sys
 import tempfile
+import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from vi_ref import __version__
 
@@ -42,13 +45,19 @@ def writable(out: Path, files: tuple[str, ...]) -> None:
 
 
 def write(out: Path, figures: Mapping[str, Any], result: Mapping[str, Any], files: tuple[str, ...]) -> None:
-    """All files or none: they are made in a folder beside, then moved into place; `result` as the last of `files`."""
+    """All files or none: they are made in a folder beside, then moved into place; `result` as the last of `files`.
+
+    `figures` are figures, or text.
+    """
     from vi_ref.plots import save
 
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as folder:
         for name, figure in figures.items():
-            save(figure, os.path.join(folder, name))
+            if isinstance(figure, str):
+                Path(folder, name).write_text(figure, encoding="utf-8")
+            else:
+                save(figure, os.path.join(folder, name))
         Path(folder, files[-1]).write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         for name in (*figures, files[-1]):
             os.replace(os.path.join(folder, name), out / name)
@@ -60,3 +69,36 @@ def versions() -> dict[str, str]:
     """Of Python, this package and the libraries it runs on."""
     libraries = ("numpy", "scipy", "numba", "scikit-learn", "matplotlib")
     return {"vi_ref": __version__, "python": platform.python_version(), **{name: version(name) for name in libraries}}
+
+
+def read_table(path: Path) -> tuple[list[str] | None, np.ndarray]:
+    """Names of the columns, if there are any, and numbers from a .csv or .npy file."""
+    try:
+        if path.suffix.lower() == ".npy":
+            return None, np.load(path, allow_pickle=False)
+        if path.suffix.lower() != ".csv":
+            raise ValueError("must end in .csv or .npy")
+        with open(path, encoding="utf-8-sig") as file:
+            fields = file.readline().split(",")
+        named = all(map(_is_name, fields))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)              # an empty file is refused as a table
+            values = np.loadtxt(path, delimiter=",", ndmin=2, skiprows=int(named), encoding="utf-8-sig", comments=None)
+        return [field.strip().strip("\"'") for field in fields] if named else None, values
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def is_number(text: str) -> bool:
+    """Whether a text reads as a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_name(field: str) -> bool:
+    """Whether a field of the first line reads as a column's name, not as a number, a gap or another separator."""
+    text = field.strip().strip("\"'")
+    return not (is_number(text) or text.upper() in ("", "NA", "N/A", "NULL") or ";" in text or "\t" in text)

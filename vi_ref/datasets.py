@@ -1,4 +1,6 @@
-"""The digit images of the running example, and the drawn picture of a zero."""
+"""The digit images of the running example, the drawn picture of a zero, and a small table of counts."""
+
+from importlib import resources
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,3 +77,29 @@ def picture_prior(picture: NDArray[np.float64], weight: float = 2.0) -> Gamma:
     """
     weight = float(_validate.positive("weight", weight))
     return Gamma(weight * _validate.positive("picture", picture), weight)
+
+
+def horse_kicks() -> tuple[list[str], NDArray[np.int64]]:
+    """Deaths by the kick of a horse in 14 corps of the Prussian army, 1875 to 1894.
+
+    The table of von Bortkiewicz (1898), the first to which the Poisson law was fitted. It is read from ``horse_kicks.csv`` beside this module.
+
+    Returns
+    -------
+    corps : list of str
+        G (the guard), I ... XI, XIV, XV.
+    counts : ndarray, shape (20, 14)
+        A row a year.
+
+    References
+    ----------
+    L. von Bortkiewicz (1898), Das Gesetz der kleinen Zahlen. Teubner, Leipzig.
+
+    Examples
+    --------
+    >>> corps, counts = horse_kicks()
+    >>> counts.sum(), dict(zip(*np.unique(counts, return_counts=True), strict=True))[0]
+    (np.int64(196), np.int64(144))
+    """
+    header, *rows = (resources.files("vi_ref") / "horse_kicks.csv").read_text(encoding="ascii").split()
+    return header.split(","), np.array([[int(field) for field in row.split(",")] for row in rows])

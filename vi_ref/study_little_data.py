@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
-from scipy.special import gammaln, psi
+from scipy.special import gammaln
 
-from vi_ref import _validate, datasets
+from vi_ref import _validate, datasets, empirical_bayes
 from vi_ref.gamma import Gamma
+from vi_ref.negative_binomial import log_prob
 
 Array = NDArray[np.float64]
 
@@ -70,11 +70,9 @@ def predictive_scores(q: Gamma, counts: ArrayLike) -> Array:
     if not isinstance(q, Gamma):
         raise ValueError(f"q must be a vi_ref.Gamma, got {type(q).__name__}")
     counts = _table(counts, "q", q.shape.shape)
-    j = np.arange(counts.max())
-    log_rising = np.log(q.shape[..., None] + j).reshape(*q.shape.shape[:-1], -1)
-    rising = log_rising @ (counts[:, :, None] > j).reshape(len(counts), -1).T.astype(float)
-    unseen = (q.shape * np.log1p(1 / q.rate)).sum(axis=-1)[..., None]
-    return rising - unseen - np.log1p(q.rate) @ counts.T - gammaln(counts + 1).sum(axis=-1)
+    values = np.arange(counts.max() + 1)
+    of_each = log_prob(values, q.shape[..., None], q.rate[..., None]).reshape(*q.shape.shape[:-1], -1)
+    return of_each @ (counts[:, :, None] == values).reshape(len(counts), -1).T.astype(float)
 
 
 def point_scores(theta: ArrayLike, counts: ArrayLike) -> Array:
@@ -99,24 +97,9 @@ def _table(counts: ArrayLike, name: str, shape: tuple[int, ...]) -> Array:
     return counts
 
 
-def _pooled_prior(totals: Array, m: int) -> Gamma:
-    """The one Gamma(a, b) of all columns that makes the totals T_d ~ NB(a, b / (b + m)) most probable.
-
-    For every a the best mean a/b is that of the totals over m; then a is where the slope is 0. It is finite if the
-    totals vary by more than Poisson counts would, as those of images do.
-    """
-    mean = totals.mean()
-
-    def slope(log_a: float) -> float:
-        a = np.exp(log_a)
-        return np.sum(psi(a + totals) - psi(a)) - totals.size * np.log1p(mean / a)
-    a = np.exp(brentq(slope, -12, 12))
-    return Gamma(a, a * m / mean)
-
-
 def _held_out(totals: Array, m: int, test: NDArray[np.int64], known: Mapping[str, Gamma]) -> dict[str, Array]:
     """Scores of K training sets, given by their totals (K, D), on I test images: by contestant, (K, I)."""
-    fitted = [_pooled_prior(row, m) for row in totals]
+    fitted = [empirical_bayes.pooled(m, row) for row in totals]
     of_each = Gamma(*(np.array([getattr(prior, name) for prior in fitted])[:, None] for name in ("shape", "rate")))
     scores = {label: predictive_scores(Gamma(prior.shape + totals, prior.rate + m), test)
               for label, prior in {**known, "pooled": of_each}.items()}
