@@ -80,6 +80,8 @@ def test_strength_is_the_best_of_a_dense_search(seed):
     near, best = np.geomspace(1e-4, 1e4, 801) * c, empirical_bayes.log_evidence(m, totals, Gamma(c * picture, c))
     found = [empirical_bayes.log_evidence(m, totals, Gamma(k * picture, k)) for k in near]
     assert np.argmax(found) == 400 and max(found) == best
+    # a column's parts are near 1 or below (seen: 4e-16 a column)
+    assert abs(empirical_bayes.slope(m, totals, picture, c)) <= 1e-14 * D
 
 
 # In two dimensions: both derivatives vanish. Each is a sum of 6 parts of up to a log 1/b near 10 and T near 40, of

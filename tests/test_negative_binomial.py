@@ -36,10 +36,11 @@ def test_against_mpmath(kind):
     assert np.all(errors(found, truths) <= 1e-13)
 
 
-# The corners of the domain, and a count so small that its reciprocal overflows; at most 50 EPS seen.
+# The corners of the domain, and counts so small that their reciprocal overflows; at most 50 EPS seen.
 @pytest.mark.parametrize(("x", "shape", "rate"), [
     (5.0, 1e-100, 1e-100), (5.0, 1e100, 1e100), (5.0, 1e100, 1.0), (1e100, 1e100, 1e-100), (1e100, 1e-100, 1e-100),
-    (1e-310, 1.0, 1.0), (1e-280, 1e100, 1e100), (1e-200, 1e-100, 1e100), (0.0, 1e-3, 1e-100), (0.0, 1e7, 1e6)])
+    (1e-310, 1.0, 1.0), (5e-324, 1e100, 1e-100), (1e-280, 1e100, 1e-100),
+    (1e-280, 1e100, 1e100), (1e-200, 1e-100, 1e100), (0.0, 1e-3, 1e-100), (0.0, 1e7, 1e6)])
 def test_corners(x, shape, rate):
     with mp.workdps(300):
         x_, A, B = map(exactly, (x, shape, rate))

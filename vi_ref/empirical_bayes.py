@@ -73,8 +73,9 @@ def strength(n_observations: int, totals: ArrayLike, picture: ArrayLike) -> floa
     Returns
     -------
     float
-        In rows: the picture counts like so many. The zero of `slope`, which is zero there to 1e-14 of the sum of the
-        sizes of its parts. That it has no other is not proved here; none of 9000 random sets of columns had.
+        In rows: the picture counts like so many. The zero of `slope`, which is there at most 1e-14 a column where
+        counts spread about as the prior says. That it has no other is not proved here; none of 9000 random sets of
+        columns had.
 
     Raises
     ------

@@ -17,7 +17,6 @@ from vi_ref.special import stirling_error
 
 Array = NDArray[np.float64]
 
-_NONE = 1e-290                         # below it a count is 0 to all digits, and its reciprocal may overflow
 _HALF_LOG_2_PI = 0.5 * math.log(2.0 * math.pi)
 
 
@@ -25,8 +24,8 @@ _HALF_LOG_2_PI = 0.5 * math.log(2.0 * math.pi)
 def deviance(x: float, mean: float) -> float:
     """x log(x / mean) - x + mean for positive x and mean: how far a Poisson count is off its mean, in nats.
 
-    Near the mean by the series of log((1 + v) / (1 - v)) with v = (x - mean) / (x + mean), whose terms are of one sign
-    but for the first, which is (x - mean) v: Loader's bd0.
+    Near the mean, with v = (x - mean) / (x + mean) and log(x / mean) = 2 (v + v^3/3 + v^5/5 + ...), it is
+    (x - mean) v + 2 x (v^3/3 + v^5/5 + ...): Loader's bd0, where the first orders have cancelled by hand.
     """
     v = (0.5 * x - 0.5 * mean) / (0.5 * x + 0.5 * mean)
     if abs(v) > 0.1:
@@ -56,7 +55,7 @@ def log_prob_scalar(x: float, shape: float, rate: float) -> float:
 
     where s is `stirling_error` and D `deviance`.
     """
-    if x < _NONE:
+    if x == 0.0:
         return -shape * math.log1p(1.0 / rate)
     n = shape + x
     corrections = stirling_error(n) - stirling_error(shape) - 0.5 * math.log1p(x / shape) - _log_factorial_rest(x)
@@ -93,7 +92,7 @@ def log_prob(x: ArrayLike, shape: ArrayLike, rate: ArrayLike) -> Array:
     Off by at most 6 eps of 1 + abs(log p) + abs(x - (A + x) / (B + 1)), seen over shapes from 1e-3 to 1e7, rates from
     1e-3 to 1e6 and counts from 1e-3 to 1e7 or drawn: 4e-14 of log p. The last of the three is by how much a relative
     change of the rate moves log p. Over the whole domain it is 60 eps. ``scipy.stats.nbinom`` with p = B / (B + 1) is
-    up to 2e-6 off at these shapes and rates, as p is near 1 and 1 - p loses its digits.
+    up to 2e-6 of 1 + abs(log p) off there, as p is near 1 and 1 - p loses its digits.
 
     Examples
     --------
