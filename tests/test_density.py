@@ -114,9 +114,9 @@ def test_any_batches_are_one_pass(options, fraction, container):
 # is kept, and what is left is that of the last addition.
 @pytest.mark.parametrize("container", [np.asarray, sp.csr_array])
 def test_roundings_do_not_pile_up(container):
-    whole = PoissonGammaDensity().fit(container(np.full((1_000_000, 1), 0.1)))
+    whole = PoissonGammaDensity().fit(container(np.full((1_000_000, 2), 0.1)))
     assert abs(exactly(whole.totals_[0]) / (10**6 * exactly(0.1)) - 1) <= 1000 * EPS
-    stream, row = PoissonGammaDensity(), container([[0.1]])
+    stream, row = PoissonGammaDensity(), container([[0.1, 0.1]])
     for _ in range(1000):
         stream.partial_fit(row)
     assert abs(exactly(stream.totals_[0]) / (1000 * exactly(0.1)) - 1) <= EPS
