@@ -177,7 +177,8 @@ def test_an_earlier_runs_pictures_do_not_stay_beside_a_new_result(tmp_path):
     (out / "mine.txt").write_text("")
     (tmp_path / "t.csv").write_text("3\n")
     assert main([*QUICK, "--counts", str(tmp_path / "t.csv"), "--out", str(out)]) == 0
-    assert sorted(p.name for p in out.iterdir()) == ["convergence.png", "mine.txt", "posterior.png", "result.json"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "convergence.png", "intervals.png", "mine.txt", "posterior.png", "result.json", "summary.csv"]
 
 
 def test_a_table_of_no_dimension_is_refused(tmp_path, capsys):

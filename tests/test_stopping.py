@@ -283,23 +283,23 @@ def test_where_no_rule_holds_the_fit_says_so():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule, options, steps, false", [
-    (GradientVanishes(1e-6), {}, 2000, 0),
-    (GradientVanishes(1e-2), {"n_samples": 2}, 2000, 0),
-    (AverageSettles(1e-2), {"gradient": "reparameterized"}, 4000, 0),
-    (AverageSettles(1e-3), {"gradient": "reparameterized", "n_samples": 4, "optimizer": Adam(0.02)}, 20000, 0),
-    (AverageSettles(1e-3), {"gradient": "reparameterized", "n_samples": 4, "optimizer": Adam(0.2)}, 20000, 100),
+@pytest.mark.parametrize("rule, options, steps, seeds, false", [
+    (GradientVanishes(1e-6), {}, 2000, 100, 0),
+    (GradientVanishes(1e-2), {"n_samples": 2}, 2000, 100, 0),
+    (AverageSettles(1e-2), {"gradient": "reparameterized"}, 4000, 100, 0),
+    (AverageSettles(1e-3), {"gradient": "reparameterized", "n_samples": 4, "optimizer": Adam(0.02)}, 20000, 100, 0),
+    (AverageSettles(1e-3), {"gradient": "reparameterized", "n_samples": 4, "optimizer": Adam(0.2)}, 20000, 20, 20),
 ])
-def test_false_stops_over_a_hundred_seeds(rule, options, steps, false):
+def test_false_stops_over_many_seeds(rule, options, steps, seeds, false):
     """A false stop is one further from the posterior than the rule was asked for. None in 100 seeds means below 3 %
     with 95 % confidence; up to 2 are let pass. With the last setting the iterates wander about a point beside the
     optimum, which the rule cannot see and its docstring says: there the error is held below 4 times what was asked."""
-    results = [run(seed=seed, stopping=rule, n_steps=steps, **options) for seed in range(100)]
+    results = [run(seed=seed, stopping=rule, n_steps=steps, **options) for seed in range(seeds)]
     stopped = np.array([result.converged for result in results])
     error = np.array([result.q.kl(MODEL.posterior).sum() for result in results])[stopped] / rule.nats
     print(f"{rule}: {stopped.sum()} stopped after {np.median([r.n_steps for r in results]):.0f} steps, "
           f"{(error > 1).sum()} false, error / nats median {np.median(error):.2g}, worst {error.max():.2g}")
-    assert stopped.sum() >= 95 and abs((error > 1).sum() - false) <= 2 and error.max() < 4
+    assert stopped.sum() >= 0.95 * seeds and abs((error > 1).sum() - false) <= 2 and error.max() < 4
 
 
 # -- taking up again ---------------------------------------------------------------------------------

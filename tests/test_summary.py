@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from vi_ref import Gamma, PoissonGamma, datasets, summary
 from vi_ref.__main__ import main
@@ -38,8 +37,8 @@ def test_the_words_name_the_columns_that_are_not_to_be_trusted():
     A, B = MODEL.posterior.shape, MODEL.posterior.rate
     factor = np.array([1.0, 9.0, 1.0])
     text = summary.table(of(Gamma(factor * A, factor * B)))
-    assert text.splitlines()[-1] == ("k-hat is NOT below its threshold of 0.70, so that q is not to be trusted, in 1 of "
-                                     "3 columns: de,fects; -inf: all weights are equal, q is the posterior")
+    assert text.splitlines()[-1] == ("k-hat is NOT below its threshold of 0.70, so that q is not to be trusted, in 1 "
+                                     "of 3 columns: de,fects; -inf: all weights are equal, q is the posterior")
     good = summary.table(of(MODEL.posterior)).splitlines()
     assert good[-1].startswith("k-hat is below its threshold of 0.70 in every column")
     assert "95 % interval" in good[0] and len(good) == 6
@@ -74,8 +73,8 @@ def test_the_picture_shows_the_intervals_from_the_largest_down():
     low, high = MODEL.posterior.interval(0.95)
     np.testing.assert_allclose(segments, np.stack([low, high], axis=1)[[2, 0, 1]], rtol=1e-12)
     np.testing.assert_array_equal(axes.lines[1].get_xdata(), np.array([8, 4, 0.5]))
-    assert isinstance(summary.intervals(PoissonGamma(Gamma(np.ones(99), 1.0), np.ones((1, 99))), Gamma(np.ones(99), 1.0),
-                                        [str(d) for d in range(99)]), Figure)
+    many = PoissonGamma(Gamma(np.ones(99), 1.0), np.ones((1, 99)))
+    assert len(summary.intervals(many, many.posterior, [str(d) for d in range(99)]).axes[0].get_yticklabels()) == 60
 
 
 def test_the_command_writes_them(tmp_path, capsys):
@@ -87,7 +86,7 @@ def test_the_command_writes_them(tmp_path, capsys):
     assert "prior Gamma(shape 15.9" in printed and "k-hat is below its threshold" in printed
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "convergence.png", "intervals.png", "posterior.png", "result.json", "summary.csv"]
-    rows = list(csv.DictReader((tmp_path / "out" / "summary.csv").open()))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "summary.csv").read_text())))
     exact = json.loads((tmp_path / "out" / "result.json").read_text())["posterior"]
     assert [row["column"] for row in rows] == corps
     mean = np.divide(exact["shape"], exact["rate"])

@@ -197,20 +197,20 @@ def chosen_settings(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 def chosen_model(options: argparse.Namespace) -> tuple[PoissonGamma, np.ndarray, list[str] | None]:
     """The model that the options ask for, its counts, and the names of the columns of a table of one's own."""
-    if options.counts is not None and options.digit is not None:
-        raise ValueError("--digit and --counts exclude each other")
-    names = None
-    if options.counts is not None:
-        names, counts = read_table(options.counts)
-        if counts.ndim != 2:
-            raise ValueError(f"{options.counts}: must be a table of observations by columns, got shape {counts.shape}")
-        names = names or [f"column {d}" for d in range(counts.shape[1])]
-        if len(names) != counts.shape[1] or len(set(names)) != len(names):
-            raise ValueError(f"{options.counts}: the first line must name each of {counts.shape[1]} columns, no two "
-                             f"alike, got {', '.join(names)!r:.60}")
-    else:
+    if options.counts is None:
         counts = datasets.digit(options.digit or 0)
-    return PoissonGamma(_chosen_prior(options, counts), counts), counts, names
+        return PoissonGamma(_chosen_prior(options, counts), counts), counts, None
+    if options.digit is not None:
+        raise ValueError("--digit and --counts exclude each other")
+    names, counts = read_table(options.counts)
+    if counts.ndim != 2:
+        raise ValueError(f"{options.counts}: must be a table of observations by columns, got shape {counts.shape}")
+    model = PoissonGamma(_chosen_prior(options, counts), counts)
+    names = names or [f"column {d}" for d in range(counts.shape[1])]
+    if len(names) != counts.shape[1] or len(set(names)) != len(names):
+        raise ValueError(f"{options.counts}: the first line must name each of {counts.shape[1]} columns, no two alike, "
+                         f"got {', '.join(names)!r:.60}")
+    return model, counts, names
 
 
 def _chosen_prior(options: argparse.Namespace, counts: np.ndarray) -> Gamma:

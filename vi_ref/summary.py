@@ -47,9 +47,9 @@ def columns(model: PoissonGamma, q: Gamma, names: Sequence[str], rng: np.random.
     >>> result = columns(model, model.posterior, ["visits", "defects"], np.random.default_rng(0))
     >>> print(table(result))
                                                  95 % interval
-      column         total      mean        sd      from        to     k-hat
-      visits             8     3.333     1.054     1.598     5.695      -inf
-      defects            1         1    0.5774    0.2062     2.408      -inf
+      column        total      mean        sd      from        to     k-hat
+      visits            8     3.333     1.054     1.598     5.695      -inf
+      defects           1         1    0.5774    0.2062     2.408      -inf
     k-hat is below its threshold of 0.70 in every column; -inf: all weights are equal, q is the posterior
     """
     level, n_samples = between("level", level, 0, 1), whole("n_samples", n_samples, 100)
@@ -68,7 +68,7 @@ def table(result: dict[str, Any], most: int = 40) -> str:
     rows = list(zip(*(result[key] for key in ("column", "total", "mean", "sd", "low", "high", "khat")), strict=True))
     shown = rows[:whole("most", most, 1)]
     width = max(9, *(len(row[0]) for row in shown))
-    lines = [f"{'':<{width + 32}}{100 * result['level']:>17g} % interval",
+    lines = [f"{'':<{width + 36}}{100 * result['level']:g} % interval",
              f"  {'column':<{width}}" + "".join(f"{head:>10}" for head in _HEADS)]
     lines += [f"  {name:<{width}}{total:>10}" + "".join(f"{value:>10.4g}" for value in values) + f"{k:>10.2f}"
               for name, total, *values, k in shown]
