@@ -83,7 +83,7 @@ def test_the_command_writes_them(tmp_path, capsys):
     table.write_text("\n".join([",".join(corps), *(",".join(map(str, row)) for row in counts)]))
     assert main(["fit", "--counts", str(table), "--pooled", "--steps", "2000", "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
-    assert "prior Gamma(shape 15.9" in printed and "k-hat is below its threshold" in printed
+    assert "prior Gamma(shape 15.9494, rate 22.7849)" in printed and "k-hat is below its threshold" in printed
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "convergence.png", "intervals.png", "posterior.png", "result.json", "summary.csv"]
     rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "summary.csv").read_text())))

@@ -225,9 +225,10 @@ class AverageSettles:
         if len(draws) % self.every:
             return False
         memory["r_hat"], memory["ess"], memory["nats"] = self._look(draws)
-        return memory["r_hat"] < self.r_hat and memory["ess"] >= self.ess and memory["nats"] <= self.nats
+        return memory["ess"] >= self.ess and memory["nats"] <= self.nats
 
     def _look(self, draws: list[Array]) -> tuple[float, float, float]:
+        """R-hat, least effective sample size and bound on the KL of the later half; 0 and inf while it drifts."""
         later = np.stack(draws[len(draws) // 2:])
         r_hat = float(split_r_hat(later).max()) if len(later) >= 4 else np.inf
         if not r_hat < self.r_hat:
