@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vi_ref import practice_plots, study_generation, study_little_data
+from vi_ref import Gamma, practice_plots, study_generation, study_little_data
 
 
 def test_little_data_shows_every_gain_and_both_shares():
@@ -63,3 +63,14 @@ def test_variance_sources_shows_each_pixel_on_its_side(sources):
     np.testing.assert_array_equal(below.get_xydata(), pixels[~more])
     assert [text.get_text() for text in right.get_legend().get_texts()] == [f"{more.sum()} above",
                                                                             f"{64 - more.sum()} not above"]
+
+
+def test_variance_maps_shows_the_two_sources_and_the_real_variance_on_one_scale():
+    q = Gamma(np.linspace(0.5, 32, 64), 4.0)
+    images = np.random.default_rng(0).poisson(5, (9, 64))
+    figure = practice_plots.variance_maps(q, images)
+    shown = ((q.mean, "model: Poisson noise, 260.0"), (q.variance, "model: uncertainty about θ, 65.0"),
+             (images.var(axis=0, ddof=1), f"between real images, {images.var(axis=0, ddof=1).sum():.1f}"))
+    for axes, (values, title) in zip(figure.axes, shown, strict=False):              # the last is the colour bar
+        np.testing.assert_array_equal(axes.images[0].get_array().ravel(), values)
+        assert axes.get_title() == title and axes.images[0].get_clim() == (0, 20)

@@ -8,7 +8,8 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from vi_ref import study_little_data
+from vi_ref import study_generation, study_little_data
+from vi_ref.gamma import Gamma
 from vi_ref.plots import BLUE, GREEN, GREY, ORANGE, RED, STYLE, _figure, _show
 
 #: Of each contestant: colour, dash, mark, and what the legend calls it.
@@ -108,6 +109,30 @@ def variance_sources(result: Mapping[str, Any]) -> Figure:
         right.set(xlim=ends, ylim=ends, aspect="equal", xlabel=f"predicted variance, m = {m.max()}",
                   ylabel="variance of held-out images", title="each pixel")
         right.legend(fontsize=8, loc="lower right", title="of 64 pixels", title_fontsize=8)
+    return figure
+
+
+def variance_maps(q: Gamma, images: NDArray[np.int64]) -> Figure:
+    """The two sources of the variance of a new image, pixel by pixel, beside the variance between real images.
+
+    One scale for all three, white at 0 and black from 20 on; the titles give the sums over the image.
+
+    Parameters
+    ----------
+    q : Gamma, shape (64,)
+        What is known of the rates.
+    images : ndarray, shape (m, 64)
+        Real images, at least two, that q has not seen.
+    """
+    noise, uncertainty = study_generation.variance_split(q)
+    parts = ((noise, "model: Poisson noise"), (uncertainty, "model: uncertainty about θ"),
+             (images.var(axis=0, ddof=1), "between real images"))
+    with rc_context(STYLE):
+        figure = _figure(8, 2.9)
+        axes = figure.subplots(1, 3)
+        for one, (values, title) in zip(axes, parts, strict=True):
+            image = _show(one, values, f"{title}, {values.sum():.1f}", high=20)
+        figure.colorbar(image, ax=axes, label="variance", shrink=0.9)
     return figure
 
 
