@@ -74,8 +74,8 @@ def test_rooms_import_only_from_rooms_below():
              "sampler", "gamma", "related", "negative_binomial", "poisson_gamma", "_quadrature", "exposure",
              "gamma_shape", "exact_elbo", "gradients", "kernels", "adam", "stopping", "optimize", "datasets",
              "empirical_bayes", "density", "plots", "diagnostics", "study", "study_dirichlet", "study_fit",
-             "study_plots", "study_classify", "study_little_data", "study_generation", "practice_plots", "_command",
-             "compare", "__main__"]
+             "study_plots", "study_classify", "study_little_data", "study_generation", "practice_plots", "summary",
+             "_command", "compare", "__main__"]
     for path in (ROOT / "vi_ref").rglob("*.py"):
         room = path.relative_to(ROOT / "vi_ref").parts[0].removesuffix(".py")
         if room == "__init__":

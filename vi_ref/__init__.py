@@ -13,7 +13,7 @@ _MODULES = ("adam", "datasets", "density", "diagnostics", "empirical_bayes", "ex
             "gamma_grad", "gamma_grad_fast", "gamma_shape", "gamma_table", "gradients", "kernels", "negative_binomial",
             "optimize", "plots", "poisson_gamma", "practice_plots", "related", "sampler", "special", "stopping",
             "study", "study_classify", "study_dirichlet", "study_fit", "study_generation", "study_little_data",
-            "study_plots", "vectors")
+            "study_plots", "summary", "vectors")
 
 __all__ = ["__version__", *_HOME, *_MODULES]
 
