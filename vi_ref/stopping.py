@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vi_ref._validate import between, real, require, whole
 from vi_ref.gamma import Gamma
+from vi_ref.gradients import NAMES, by_name
 from vi_ref.special import trigamma_minus_reciprocal_ufunc
 
 Array = NDArray[np.float64]
@@ -31,8 +32,9 @@ def fisher(shape: Array) -> Array:
 def estimated_kl(q: Gamma, log_shape: ArrayLike, log_rate: ArrayLike) -> float:
     """Half g^T F^-1 g: the KL divergence, in nats, from q to the optimum that a gradient g speaks of.
 
-    Book eq. `eq-estimated-kl`. Near the optimum g = F (u* - u), F the Fisher information, which makes it the divergence
-    to second order. Noise adds half the trace of F^-1 Cov(g), so that on average an estimated g tells too much.
+    Book eq. `eq-estimated-kl`. Where the posterior is in the family, g = F (u* - u) near it to first order, F the
+    Fisher information, which makes it the divergence to second order. Noise adds half the trace of F^-1 Cov(g), so that
+    on average an estimated g tells too much.
 
     Parameters
     ----------
@@ -56,7 +58,8 @@ def split_r_hat(draws: ArrayLike) -> Array:
     """How much wider the whole of a sequence is than its halves: 1 when they agree, for each column.
 
     Book eq. `eq-split-r-hat` (Gelman et al. 2013, section 11.4): sqrt(((n - 1)/n W + B) / W) for halves of n draws,
-    W the mean of their variances and B the variance of their means. Where no draw differs from another it is 1.
+    W the mean of their variances and B the variance of their means. Where no draw differs from another it is 1; where
+    the halves are still but apart, infinite.
 
     Parameters
     ----------
@@ -70,7 +73,8 @@ def split_r_hat(draws: ArrayLike) -> Array:
     """
     draws = _sequence(draws)
     n = len(draws) // 2
-    halves = draws[len(draws) - 2 * n:].reshape(2, n, *draws.shape[1:])
+    draws = draws[len(draws) - 2 * n:]
+    halves = draws.reshape(2, n, *draws.shape[1:])
     within, between_means = halves.var(axis=1, ddof=1).mean(axis=0), halves.mean(axis=1).var(axis=0, ddof=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         r_hat = np.sqrt((n - 1) / n + between_means / within)
@@ -136,7 +140,8 @@ class GradientVanishes:
 
     The fit's result is the q that the last of these estimates was made at, and no step later: under a constant
     rate the optimiser throws q back now and then (the book's chapter on Adam says why), which no average shows. Where
-    the posterior is no product of gammas the noise stays and the rule does not hold.
+    the posterior is no product of gammas the noise stays, and is in the estimates: the rule then holds only where
+    `nats` is above it, and F is near the curvature at best.
 
     Parameters
     ----------
@@ -268,13 +273,14 @@ def _ours(gradient: str | Callable[..., Any]) -> tuple[str, dict[str, Any]]:
     if isinstance(gradient, str):
         return gradient, {}
     function, options = (gradient.func, gradient.keywords) if isinstance(gradient, partial) else (gradient, {})
-    home, _, name = getattr(function, "__module__", "").rpartition(".")
-    return name if home == "vi_ref.gradients" else "", options
+    name = getattr(function, "__module__", "").rpartition(".")[2]
+    return name if name in NAMES and function is by_name(name) else "", options
 
 
 def _sequence(draws: ArrayLike) -> Array:
+    """Draws of sizes up to 1 in each column: what is asked of them does not depend on their unit."""
     draws = real("draws", draws)
     if draws.ndim == 0 or len(draws) < 4:
         raise ValueError(f"draws must be at least 4, one a row, got shape {draws.shape}")
     require("draws", "finite", draws, np.isfinite(draws))
-    return draws
+    return np.ldexp(draws, -np.frexp(np.abs(draws).max(axis=0))[1])    # so that squares neither overflow nor vanish
