@@ -300,7 +300,8 @@ def test_what_is_not_fitted_says_so(call):
     ({"method": "mcmc"}, [[1, 2]], r"method must be one of exact, variational, got 'mcmc'$"),
     ({"empirical_bayes": "per_column"}, [[1, 2]], r"empirical_bayes must be None, 'pooled' or 'strength', got 'per_colu"
      r"mn': one total a column cannot tell a prior's mean from its strength; .* grows with the shape for ever"),
-    ({"empirical_bayes": "all"}, [[1, 2]], r"empirical_bayes must be one of None, pooled, strength, got 'all'$"),
+    ({"empirical_bayes": "all"}, [[1, 2]], r"empirical_bayes, where .* must be one of pooled, strength, got 'all'$"),
+    ({"empirical_bayes": "None"}, [[1, 2]], r"empirical_bayes, where .* must be one of pooled, strength, got 'None'$"),
     ({"empirical_bayes": "pooled"}, [[5, 6]], r"there is no best prior for these totals \(n_samples = 1, n_feat"),
     ({"prior_shape": 0}, [[1, 2]], r"prior_shape must be positive and finite, got 0.0$"),
     ({"prior_rate": [1, -2]}, [[1, 2]], r"prior_rate must be positive and finite, got -2.0 at index 1$"),
@@ -328,3 +329,5 @@ def test_bad_input_to_a_fitted_density():
         density.credible_interval(1)
     with pytest.raises(ValueError, match=r"^n_samples must be a whole number of at least 1, got 0$"):
         density.sample(0)
+    with pytest.raises(ValueError, match=r"^sampled rates must be at most 9e18, .* got .*e\+(19|20) at index \(0, 1\)"):
+        PoissonGammaDensity().fit([[1, 1e20]]).sample(random_state=0)

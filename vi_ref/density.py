@@ -166,10 +166,17 @@ class PoissonGammaDensity(DensityMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_features)
+
+        Raises
+        ------
+        ValueError
+            If a rate drawn is above 9e18: its count is no 64-bit integer.
         """
         check_is_fitted(self)
         rng = _generator(random_state)
-        return rng.poisson(self.q_.sample(n_samples, rng))
+        rates = self.q_.sample(n_samples, rng)
+        require("sampled rates", "at most 9e18, for counts to be 64-bit integers", rates, rates <= 9e18)
+        return rng.poisson(rates)
 
     def credible_interval(self, level: float = 0.95) -> tuple[Array, Array]:
         """The central credible interval of each column's rate under q, by `Gamma.interval`: (low, high).
@@ -227,7 +234,7 @@ class PoissonGammaDensity(DensityMixin, BaseEstimator):
                              "column cannot tell a prior's mean from its strength; with shape / rate at total / rows "
                              "its evidence grows with the shape for ever, and there is no best prior")
         if self.empirical_bayes is not None:
-            one_of("empirical_bayes", self.empirical_bayes, ("None", "pooled", "strength"))
+            one_of("empirical_bayes, where it is not None,", self.empirical_bayes, ("pooled", "strength"))
         prior = [positive(name, getattr(self, name)) for name in ("prior_shape", "prior_rate")]
         for name, array in zip(("prior_shape", "prior_rate"), prior, strict=True):
             if array.shape not in ((), (n_features,)):
