@@ -143,11 +143,15 @@ def test_a_column_by_itself_has_no_best_prior(T):
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: empirical_bayes.pooled(2, [0, 0, 0]), r"there is no best prior .*: all are zero, .* falls to 0; give pr"),
     (lambda: empirical_bayes.pooled(2, [5, 6, 5, 7]), r"there is no best prior for these totals \(n_samples = 2, "
-     r"n_features = 4\): they spread no more than Poisson counts, with variance 0.6875 at a mean of 5.75, and the"),
+     r"n_features = 4\): they spread no more than Poisson counts, with variance 0.6875 at a mean of 5.75 \(told "),
     (lambda: empirical_bayes.strength(2, [0, 0], [1, 1]), r"there is no best strength .* all are zero, .* falls to 0"),
     (lambda: empirical_bayes.strength(2, [2, 5], [1, 2]), r"there is no best strength .* no further from what the "),
     (lambda: empirical_bayes.strength(2, [2, 5], [1, 2, 3]), r"picture must have shape \(\) or \(2,\), .* got \(3,\)"),
     (lambda: empirical_bayes.strength(2, [2, 5], [1, 0]), r"picture must be positive and finite, got 0.0 at index 1"),
+    (lambda: empirical_bayes.slope(2, [2, 5], [1, 2, 3], 1), r"picture must have shape \(\) or \(2,\), .* got \(3,\)"),
+    (lambda: empirical_bayes.slope(2, [2], [1, 2], 1), r"picture must have shape \(\) or \(1,\), .* got \(2,\)"),
+    (lambda: empirical_bayes.log_evidence(2, [2], Gamma([1.0, 2.0], 1.0)), r"prior must be a .* or \(1,\), .* got G"),
+    (lambda: empirical_bayes.log_evidence(2, [2, 5], (1.0, 2.0)), r"prior must be a vi_ref.Gamma .* got \(1.0, 2.0\)"),
     (lambda: empirical_bayes.pooled(0, [2, 5]), r"n_observations must be a whole number of at least 1, got 0"),
     (lambda: empirical_bayes.pooled(1, [2, -5]), r"totals must be in \[0, 1e100\], got -5.0 at index 1"),
     (lambda: empirical_bayes.pooled(1, [[2, 5]]), r"totals must be one number a column, got shape \(1, 2\)"),
