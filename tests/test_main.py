@@ -11,6 +11,7 @@ import pytest
 
 from vi_ref import PoissonGamma, datasets
 from vi_ref.__main__ import LIMITS, SETTINGS, judge, main, parser
+from vi_ref._command import read_table
 from vi_ref.gradients import NAMES
 
 QUICK = ["--steps", "3", "--n-samples", "2"]
@@ -83,6 +84,21 @@ def test_own_counts_and_prior_from_npy(tmp_path):
     assert result["prior"] == {"shape": [1.0, 2.0, 3.0], "rate": [4.0, 4.0, 4.0]}
 
 
+@pytest.mark.parametrize(("content", "names"), [
+    ("a,b\n1,2\n", ["a", "b"]),
+    ("\ufeffa,b\r\n1,2\r\n", ["a", "b"]),
+    ('"a, in kg", "say ""b"""\n1,2\n', ["a, in kg", 'say "b"']),
+    ("o', b c \n1,2\n", ["o'", "b c"]),
+    ('"two\nlines",b\n1,2\n', ["two lines", "b"]),
+    ("18-24,25+\n1,2\n", ["18-24", "25+"]),
+    ("1,2\n", None),
+])
+def test_names_are_read_as_spreadsheets_write_them(tmp_path, content, names):
+    (tmp_path / "t.csv").write_text(content, encoding="utf-8", newline="")
+    found, values = read_table(tmp_path / "t.csv")
+    assert found == names and values.tolist() == [[1.0, 2.0]]
+
+
 BAD_TABLES = {
     "ragged": ("1,2\n3\n", "number of columns changed"),
     "words": ("1,2\n3,many\n", "many"),
@@ -92,6 +108,9 @@ BAD_TABLES = {
     "fraction": ("1,2.5\n", "non-negative whole numbers, got 2.5 at index (0, 1)"),
     "nan": ("1,nan\n", "non-negative whole numbers, got nan at index (0, 1)"),
     "a gap in the first line": ("NA,NA\n5,1\n", "NA"),
+    "numbers with commas in quotes": ('"1,000","2,000"\n5,1\n', "1"),
+    "numbers in single quotes": ("'3','0'\n5,1\n", "3"),
+    "a quote that does not end": ('"a,b\n5,1\n', "unexpected end of data"),
     "quoted numbers": ('"3","0"\n5,1\n', "3"),
     "semicolons": ("3;0\n5;1\n", "3;0"),
     "too large": ("1e300\n", "at most 2^53"),
@@ -179,6 +198,18 @@ def test_an_earlier_runs_pictures_do_not_stay_beside_a_new_result(tmp_path):
     assert main([*QUICK, "--counts", str(tmp_path / "t.csv"), "--out", str(out)]) == 0
     assert sorted(p.name for p in out.iterdir()) == [
         "convergence.png", "intervals.png", "mine.txt", "posterior.png", "result.json", "summary.csv"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"\x93NUMPY\x01\x00"])
+def test_a_file_that_is_no_array_is_refused(tmp_path, capsys, content):
+    (tmp_path / "t.npy").write_bytes(content)
+    assert_refused(["--counts", str(tmp_path / "t.npy")], "t.npy: ", capsys)
+
+
+def test_an_archive_of_arrays_is_refused(tmp_path, capsys):
+    with open(tmp_path / "t.npy", "wb") as file:
+        np.savez(file, a=np.ones((2, 2)))
+    assert_refused(["--counts", str(tmp_path / "t.npy")], "must hold one array, got several in an archive", capsys)
 
 
 def test_a_table_of_no_dimension_is_refused(tmp_path, capsys):

@@ -284,7 +284,7 @@ def test_each_part_of_the_rule_holds_the_fit_back(rule):
 
 
 def test_where_no_rule_holds_the_fit_says_so():
-    """No product of gammas is the posterior of rate and exposures: noise stays, 0.05 nats at the optimum of 16 draws."""
+    """No product of gammas is the posterior of rate and exposures: noise stays, 0.05 nats at best of 16 draws."""
     model = PoissonExposure(Gamma(2.0, 1.0), Gamma(4.0, [2.0, 4 / 3, 4.0]), [4, 7, 1])
     result = run(model, stopping=GradientVanishes(1e-3), n_steps=1000)
     assert result.converged is False and result.reason.startswith("all 1000 steps were taken, estimated KL to the opt")

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from vi_ref import Gamma, PoissonGamma, datasets, summary
+from vi_ref import Gamma, PoissonGamma, datasets, plots, summary
 from vi_ref.__main__ import main
 from vi_ref.diagnostics import khat
 
@@ -75,6 +75,16 @@ def test_the_picture_shows_the_intervals_from_the_largest_down():
     np.testing.assert_array_equal(axes.lines[1].get_xdata(), np.array([8, 4, 0.5]))
     many = PoissonGamma(Gamma(np.ones(99), 1.0), np.ones((1, 99)))
     assert len(summary.intervals(many, many.posterior, [str(d) for d in range(99)]).axes[0].get_yticklabels()) == 60
+
+
+def test_any_name_can_be_drawn(tmp_path):
+    """A dollar begins no formula, and a long name leaves room for the axes."""
+    names = [r"$\bad{$", "US$", "long " * 20]
+    figure = summary.intervals(MODEL, MODEL.posterior, names)
+    plots.save(figure, tmp_path / "names.png")
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
+        "long long long long long long…"[:29] + "…", r"\$\bad{\$", r"US\$"]
+    assert figure.axes[0].get_position().width > 0.5
 
 
 def test_the_command_writes_them(tmp_path, capsys):

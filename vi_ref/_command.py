@@ -1,12 +1,14 @@
 """What the commands share: options, refusals in a line, and results that are written whole or not at all."""
 
 import argparse
+import csv
 import json
 import os
 import platform
 import sys
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -75,17 +77,23 @@ def read_table(path: Path) -> tuple[list[str] | None, np.ndarray]:
     """Names of the columns, if there are any, and numbers from a .csv or .npy file."""
     try:
         if path.suffix.lower() == ".npy":
-            return None, np.load(path, allow_pickle=False)
+            with open(path, "rb") as file:
+                values = np.load(file, allow_pickle=False)
+            if not isinstance(values, np.ndarray):
+                raise ValueError("must hold one array, got several in an archive")
+            return None, values
         if path.suffix.lower() != ".csv":
             raise ValueError("must end in .csv or .npy")
-        with open(path, encoding="utf-8-sig") as file:
-            fields = file.readline().split(",")
-        named = all(map(_is_name, fields))
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            lines = csv.reader(file, skipinitialspace=True, strict=True)
+            fields = next(lines, [])
+        named = bool(fields) and all(map(_is_name, fields))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)              # an empty file is refused as a table
-            values = np.loadtxt(path, delimiter=",", ndmin=2, skiprows=int(named), encoding="utf-8-sig", comments=None)
-        return [field.strip().strip("\"'") for field in fields] if named else None, values
-    except (ValueError, EOFError) as error:
+            values = np.loadtxt(path, delimiter=",", ndmin=2, skiprows=lines.line_num if named else 0,
+                                encoding="utf-8-sig", comments=None)
+        return [" ".join(field.split()) for field in fields] if named else None, values
+    except (ValueError, EOFError, csv.Error, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: {error}") from None
 
 
@@ -101,4 +109,5 @@ def is_number(text: str) -> bool:
 def _is_name(field: str) -> bool:
     """Whether a field of the first line reads as a column's name, not as a number, a gap or another separator."""
     text = field.strip().strip("\"'")
-    return not (is_number(text) or text.upper() in ("", "NA", "N/A", "NULL") or ";" in text or "\t" in text)
+    gap = text.upper() in ("", "NA", "N/A", "NULL")
+    return not (gap or is_number(text.replace(",", "")) or ";" in text or "\t" in text)

@@ -94,6 +94,11 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"' if set(name) & set(',"\n') else name
 
 
+def _label(name: str) -> str:
+    """A name of at most 30 letters in a picture, where a dollar is a dollar and begins no formula."""
+    return (name if len(name) <= 30 else f"{name[:29]}…").replace("$", r"\$")
+
+
 def intervals(model: PoissonGamma, q: Gamma, names: Sequence[str], level: float = 0.95) -> Figure:
     """Mean and interval of each column's rate, from the largest down, beside the average count: at most 60 columns."""
     low, high = q.interval(level)
@@ -110,7 +115,7 @@ def intervals(model: PoissonGamma, q: Gamma, names: Sequence[str], level: float 
         prior = model.prior.mean
         if np.ptp(prior) == 0:
             axes.axvline(prior[0], color=GREY, ls="--", lw=1, label="prior mean")
-        axes.set(yticks=place, yticklabels=[names[d] for d in order], ylim=(len(order) - 0.4, -0.6),
+        axes.set(yticks=place, yticklabels=[_label(names[d]) for d in order], ylim=(len(order) - 0.4, -0.6),
                  xlabel="rate θ, counts an observation", xlim=(0, None))
         figure.legend(loc="outside upper center", ncols=4)
     return figure
