@@ -82,8 +82,8 @@ def picture_prior(picture: NDArray[np.float64], weight: float = 2.0) -> Gamma:
 def horse_kicks() -> tuple[list[str], NDArray[np.int64]]:
     """Deaths by the kick of a horse in 14 corps of the Prussian army, 1875 to 1894.
 
-    The table of von Bortkiewicz (1898), the first to which the Poisson law was fitted; read from ``horse_kicks.csv``
-    beside this module.
+    The table of von Bortkiewicz (1898), the textbooks' example of Poisson counts; read from ``horse_kicks.csv`` beside
+    this module.
 
     Returns
     -------
