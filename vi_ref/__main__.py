@@ -89,26 +89,14 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{m} observations of {d} counts; prior Gamma(shape {_range(model.prior.shape)}, "
           f"rate {_range(model.prior.rate)}); seed {seed}")
     try:
-        for gradient in ("reparameterized", "sticking_the_landing"):                      # compiles, untimed
-            fit(model, model.prior, gradient=gradient, n_samples=2, n_steps=1, rng=np.random.default_rng(0))
-        fits, seconds = {}, {}
-        for name, chosen in settings.items():
-            began = time.perf_counter()
-            fits[name] = run(model, chosen, seed)
-            seconds[name] = (time.perf_counter() - began) / chosen["steps"]
+        fits, seconds = _fits(model, settings, seed)
     except (FloatingPointError, MemoryError, ValueError) as error:
         return refuse(error)
     checks = {name: exact_elbo.cross_check(model, result.q) for name, result in fits.items()}
     passed, verdict = judge(checks) if judged else (True, "settings differ from the default: reported, not judged")
-    best, said = fits[list(fits)[-1]].q, None
-    pictures = _pictures(model, counts, fits, seed)
-    if names:
-        from vi_ref import summary  # slow to import, as in _pictures
-
-        said = summary.columns(model, best, names, np.random.default_rng(seed))
-        pictures |= {"intervals.png": summary.intervals(model, best, names), "summary.csv": summary.csv(said)}
+    summed, words = _summary(model, fits, names, seed)
     try:
-        write(options.out, pictures, {
+        write(options.out, _pictures(model, counts, fits, seed) | summed, {
             "prior": _lists(model.prior),
             "posterior": _lists(model.posterior),
             "fits": {name: {"q": _lists(fits[name].q), "settings": settings[name], "cross_check": checks[name],
@@ -120,10 +108,7 @@ def main(argv: list[str] | None = None) -> int:
         }, _FILES)
     except OSError as error:
         return refuse(error)
-    print(table(checks, seconds))
-    print(verdict)
-    if said:
-        print(f"\n{summary.table(said)}")
+    print(table(checks, seconds), verdict, *words, sep="\n")
     print(f"pictures and result.json are in {options.out}")
     return 0 if passed else 1
 
@@ -170,6 +155,19 @@ def gradients(argv: list[str]) -> int:
     print(gradient_table(result["digit"]), study_fit.table(result["fit"]), sep="\n\n")
     print(f"pictures and gradients.json are in {options.out}")
     return 0
+
+
+def _fits(model: PoissonGamma, settings: Mapping[str, Mapping[str, Any]],
+          seed: int) -> tuple[dict[str, Fit], dict[str, float]]:
+    """Each fit, and the seconds of one of its steps."""
+    for gradient in ("reparameterized", "sticking_the_landing"):                          # compiles, untimed
+        fit(model, model.prior, gradient=gradient, n_samples=2, n_steps=1, rng=np.random.default_rng(0))
+    fits, seconds = {}, {}
+    for name, chosen in settings.items():
+        began = time.perf_counter()
+        fits[name] = run(model, chosen, seed)
+        seconds[name] = (time.perf_counter() - began) / chosen["steps"]
+    return fits, seconds
 
 
 def run(model: PoissonGamma, settings: Mapping[str, Any], seed: int) -> Fit:
@@ -285,6 +283,19 @@ def _pictures(model: PoissonGamma, counts: np.ndarray, fits: Mapping[str, Fit], 
     if image and best.q.mean.max() < 1e15:               # beyond it NumPy draws no Poisson counts
         figures["generated.png"] = plots.generated(best.q, counts, np.random.default_rng(seed))
     return figures
+
+
+def _summary(model: PoissonGamma, fits: Mapping[str, Fit], names: list[str] | None,
+             seed: int) -> tuple[dict[str, Any], list[str]]:
+    """What the last fit says of each column of a table of one's own, to write and to print; else nothing."""
+    if names is None:
+        return {}, []
+    from vi_ref import summary  # slow to import, as in _pictures
+
+    best = fits[list(fits)[-1]].q
+    said = summary.columns(model, best, names, np.random.default_rng(seed))
+    return ({"intervals.png": summary.intervals(model, best, names), "summary.csv": summary.csv(said)},
+            ["", summary.table(said)])
 
 
 def _prior(option: str, text: str, d: int) -> np.ndarray:
