@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vi_ref import PoissonGamma, datasets
-from vi_ref.__main__ import LIMITS, SETTINGS, judge, main, parser
+from vi_ref.__main__ import LIMITS, SETTINGS, chosen_model, judge, main, parser
 from vi_ref._command import read_table
 from vi_ref.gradients import NAMES
 
@@ -97,6 +97,19 @@ def test_names_are_read_as_spreadsheets_write_them(tmp_path, content, names):
     (tmp_path / "t.csv").write_text(content, encoding="utf-8", newline="")
     found, values = read_table(tmp_path / "t.csv")
     assert found == names and values.tolist() == [[1.0, 2.0]]
+
+
+def test_a_prior_for_other_columns_is_refused(tmp_path, capsys):
+    """The same names in another order would give each column the prior of another."""
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "p.csv").write_text("b,a\n3,4\n")
+    arguments = ["--counts", str(tmp_path / "t.csv"), "--prior-shape", str(tmp_path / "p.csv")]
+    assert_refused(arguments, "--prior-shape must name the columns as --counts does, a, b, got b, a", capsys)
+    (tmp_path / "p.csv").write_text("a,b\n3,4\n")
+    options = parser().parse_args(arguments)
+    assert chosen_model(options)[0].prior.shape.tolist() == [3.0, 4.0]
+    (tmp_path / "p.csv").write_text("shape\n3\n4\n")                # a column of them
+    assert chosen_model(options)[0].prior.shape.tolist() == [3.0, 4.0]
 
 
 BAD_TABLES = {

@@ -197,13 +197,13 @@ def chosen_model(options: argparse.Namespace) -> tuple[PoissonGamma, np.ndarray,
     """The model that the options ask for, its counts, and the names of the columns of a table of one's own."""
     if options.counts is None:
         counts = datasets.digit(options.digit or 0)
-        return PoissonGamma(_chosen_prior(options, counts), counts), counts, None
+        return PoissonGamma(_chosen_prior(options, counts, None), counts), counts, None
     if options.digit is not None:
         raise ValueError("--digit and --counts exclude each other")
     names, counts = read_table(options.counts)
     if counts.ndim != 2:
         raise ValueError(f"{options.counts}: must be a table of observations by columns, got shape {counts.shape}")
-    model = PoissonGamma(_chosen_prior(options, counts), counts)
+    model = PoissonGamma(_chosen_prior(options, counts, names), counts)
     names = names or [f"column {d}" for d in range(counts.shape[1])]
     if len(names) != counts.shape[1] or len(set(names)) != len(names):
         raise ValueError(f"{options.counts}: the first line must name each of {counts.shape[1]} columns, no two alike, "
@@ -211,7 +211,7 @@ def chosen_model(options: argparse.Namespace) -> tuple[PoissonGamma, np.ndarray,
     return model, counts, names
 
 
-def _chosen_prior(options: argparse.Namespace, counts: np.ndarray) -> Gamma:
+def _chosen_prior(options: argparse.Namespace, counts: np.ndarray, names: list[str] | None) -> Gamma:
     given = {"--prior-shape": options.prior_shape, "--prior-rate": options.prior_rate}
     if options.pooled:
         for option, value in given.items():
@@ -220,7 +220,7 @@ def _chosen_prior(options: argparse.Namespace, counts: np.ndarray) -> Gamma:
         counts = PoissonGamma(Gamma(1.0, 1.0), counts)                # looks at them
         return empirical_bayes.pooled(counts.n_observations, counts.totals)
     default = Gamma(1.0, 1.0) if options.counts is not None else datasets.picture_prior(datasets.ring())
-    shape, rate = (default_value if text is None else _prior(option, text, np.shape(counts)[-1])
+    shape, rate = (default_value if text is None else _prior(option, text, np.shape(counts)[-1], names)
                    for (option, text), default_value in zip(given.items(), (default.shape, default.rate), strict=True))
     return Gamma(shape, rate)
 
@@ -298,12 +298,15 @@ def _summary(model: PoissonGamma, fits: Mapping[str, Fit], names: list[str] | No
             ["", summary.table(said)])
 
 
-def _prior(option: str, text: str, d: int) -> np.ndarray:
+def _prior(option: str, text: str, d: int, names: list[str] | None) -> np.ndarray:
     if is_number(text):
         return np.full(d, _validate.positive(option, float(text)))
-    values = _validate.positive(option, np.ravel(read_table(Path(text))[1]))
+    heads, values = read_table(Path(text))
+    values = _validate.positive(option, np.ravel(values))
     if values.size != d:
         raise ValueError(f"{option} must hold one number a column, {d}, got {values.size}")
+    if names and heads and len(heads) == d and heads != names:
+        raise ValueError(f"{option} must name the columns as --counts does, {', '.join(names)}, got {', '.join(heads)}")
     return values
 
 
