@@ -27,8 +27,8 @@ def normal_scores(q: Gamma, log_theta: ArrayLike) -> Array:
     Returns
     -------
     ndarray
-        Within 1e-12 of (1 + abs(z)), for shapes up to 1e4; beyond, theta = e^log_theta and the rate are given to
-        eps only, which is sqrt(shape) eps (1 + abs(log theta)) of z.
+        Within 1e-12 of (1 + abs(z)), for shapes up to 1e4; beyond, log theta and the log rate are given to eps only,
+        which is sqrt(shape) eps (1 + abs(log theta) + abs(log rate)) of z.
 
     Raises
     ------
