@@ -51,14 +51,15 @@ def test_data_of_the_model_pass():
     assert alarms <= 10
 
 
-# What is found moves by a pixel or two with the seed of the v.
+# What is found moves by a pixel or two with the seed of the v: of 300 seeds 3 to 7 are under, 23 to 27 over, and in 71
+# one to three of the 16 blank pixels are among them, as u = v is uniform.
 def test_the_digits_pixels_are_no_poisson_counts():
     for seed in range(3):
         result = pit(MODEL.posterior, HELD_OUT, np.random.default_rng(seed))
         under, over = result.under_dispersed(), result.over_dispersed()
-        assert 2 <= under.sum() <= 6 and 21 <= over.sum() <= 27
+        assert 3 <= under.sum() <= 7 and 23 <= over.sum() <= 27
         assert under[[3, 59]].all() and over[[19, 27, 35]].all()             # strokes at top and bottom; the hole
-        assert result.constant.sum() == 16 and not (under | over)[result.constant].any()
+        assert result.constant.sum() == 16 and (under | over)[result.constant].sum() <= 3
 
 
 # A column predicted at 0 and found there has u = v F(0), F(0) = 0.995: uniform to 0.005.
@@ -72,6 +73,15 @@ def test_a_column_of_zeros_says_nothing():
 def test_a_surprise_far_beyond_every_draw_has_a_finite_score():
     result = pit(Gamma([1e6, 5.0], [1e3, 5.0]), [[0, 10_000], [900, 1]], np.random.default_rng(5))
     assert np.isfinite(result.scores).all() and result.scores[0, 0] < -40 and result.scores[0, 1] > 100
+
+
+# Of counts far above every draw u rounds to 1; a rate of 1e20 leaves nothing of 1 - rate / (rate + 1).
+def test_values_are_probabilities():
+    q = Gamma([3.0, 900.0, 1e20], [2.0, 100.0, 1e20])
+    result = pit(q, np.tile([[0, 0, 0], [60, 900, 1], [1, 9, 3]], (40, 1)), np.random.default_rng(6))
+    assert ((result.values >= 0) & (result.values <= 1)).all() and (result.values == 1).any()
+    inside = abs(result.scores) < 5                      # ndtr is good to 1e-15
+    np.testing.assert_allclose(result.values[inside], stats.norm.cdf(result.scores[inside]), rtol=1e-13)
 
 
 @pytest.mark.parametrize(("call", "words"), [
