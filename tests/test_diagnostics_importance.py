@@ -102,6 +102,34 @@ def test_mean_field_of_coupled_unknowns_is_flagged_jointly():
     assert max(result.joint.ess for result in found) < 1000
 
 
+class Bounded:
+    """Gamma rates that are known to be below 2."""
+
+    def log_joint(self, log_theta):
+        """As a model has it."""
+        return self.log_joint_terms(log_theta).sum(axis=1)
+
+    def log_joint_terms(self, log_theta):
+        """As a model has it."""
+        return np.where(log_theta < np.log(2), Gamma([1.0, 2.0], 3.0).log_density(log_theta), -np.inf)
+
+
+@pytest.mark.filterwarnings("error")
+def test_draws_to_which_the_model_gives_no_probability_have_weight_zero():
+    q = Gamma([1.0, 2.0], 2.0)
+    result, log_theta = khat(Bounded(), q, 500, np.random.default_rng(5)), q.sample_log(500, np.random.default_rng(5))
+    np.testing.assert_array_equal(np.isneginf(result.columns.log_weights), log_theta >= np.log(2))
+    np.testing.assert_array_equal(np.isneginf(result.joint.log_weights), (log_theta >= np.log(2)).any(axis=1))
+    assert 0 < np.isneginf(result.joint.log_weights).sum() < 250
+
+
+class Returns:
+    """A model that returns what it is made of, whatever it is asked."""
+
+    def __init__(self, log_joint, terms):
+        self.log_joint, self.log_joint_terms = (lambda log_theta: log_joint), (lambda log_theta: terms)
+
+
 class Tied:
     """Two rates of which log theta_1 and log theta_2 are within 0.03 of each other; its terms count the tie twice."""
 
@@ -142,6 +170,12 @@ def test_a_model_without_terms_has_no_columns():
     (lambda r: khat(MODEL, Gamma([1.0, 1.0], 1.0), 10, r), "model's 3 columns"),
     (lambda r: khat(MODEL, MODEL.posterior, 1, r), "n_samples must be a whole number of at least 2"),
     (lambda r: khat(MODEL, MODEL.posterior, 10, None), "rng must be"),
+    (lambda r: khat(Returns(np.zeros((10, 1)), 0), MODEL.posterior, 10, r),
+     r"model must return log_joint of shape \(10,\) for log_theta of shape \(10, 3\), got \(10, 1\)"),
+    (lambda r: khat(Returns(0.0, 0), MODEL.posterior, 10, r), r"log_joint of shape \(10,\) .* got \(\)"),
+    (lambda r: khat(Returns(np.zeros(10), np.zeros((10, 1))), MODEL.posterior, 10, r),
+     r"model must return log_joint_terms of shape \(10, 3\)"),
+    (lambda r: khat(Returns(np.full(10, np.nan), 0), MODEL.posterior, 10, r), "log_joint must be below inf, not NaN"),
 ])
 def test_bad_input(call, words):
     with pytest.raises(ValueError, match=words):

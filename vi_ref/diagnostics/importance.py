@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vi_ref._validate import generator, whole
+from vi_ref._validate import generator, require, whole
 from vi_ref.diagnostics.pareto import Psis, psis
 from vi_ref.gamma import Gamma
 
@@ -40,8 +40,8 @@ def khat(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator, *, reso
         Draws S, at least 2; `psis` asks for 21.
     rng : numpy.random.Generator
     resolution : float
-        Log weights closer than that count as equal. The default is what rounding may leave of sums of a few thousand
-        numbers of up to 1e5, when q is the posterior itself.
+        Log weights closer than that count as equal. The default is above what rounding leaves when q is the posterior
+        itself, of up to 3000 columns whose shape times log theta is up to 1e6 each.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def khat(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator, *, reso
     Raises
     ------
     ValueError
-        If q does not fit the model, or the log joint is NaN or inf at a draw.
+        If q does not fit the model, or the log joint is not of shape (S,), is NaN or inf at a draw, or -inf at all.
 
     Examples
     --------
@@ -69,16 +69,32 @@ def khat(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator, *, reso
     if not isinstance(q, Gamma) or q.shape.ndim != 1:
         raise ValueError(f"q must be a vi_ref.Gamma of shape (D,), got {q!r:.60}")
     log_theta = q.sample_log(n_samples, rng)
-    log_q, log_joint = q.log_density(log_theta), np.asarray(model.log_joint(log_theta))
+    log_q, log_joint = q.log_density(log_theta), _returned(model, "log_joint", log_theta, (n_samples,))
+    require("log_joint", "below inf, not NaN", log_joint, log_joint < np.inf)
     joint = psis(log_joint - log_q.sum(axis=1), resolution=resolution)
-    terms = model.log_joint_terms(log_theta) if callable(getattr(model, "log_joint_terms", None)) else None
-    if terms is None or not _add_up(terms, log_joint):
+    if not callable(getattr(model, "log_joint_terms", None)):
+        return Khat(joint, None)
+    terms = _returned(model, "log_joint_terms", log_theta, log_theta.shape)
+    if not _add_up(terms, log_joint):
         return Khat(joint, None)
     return Khat(joint, psis(terms - log_q, resolution=resolution))
 
 
+def _returned(model: Any, name: str, log_theta: Array, shape: tuple[int, ...]) -> Array:
+    """What the model's method makes of the draws, of that shape."""
+    value = np.asarray(getattr(model, name)(log_theta))
+    if value.shape != shape:
+        raise ValueError(f"model must return {name} of shape {shape} for log_theta of shape {log_theta.shape}, "
+                         f"got {value.shape}")
+    return value
+
+
 def _add_up(terms: Array, log_joint: Array) -> bool:
-    """Whether the terms' sum is the log joint up to a constant and rounding."""
+    """Whether the terms' sum is the log joint up to a constant and rounding, and -inf where that is."""
+    possible = log_joint > -np.inf
+    if not np.array_equal(possible, (terms > -np.inf).all(axis=1)):
+        return False
+    terms, log_joint = terms[possible], log_joint[possible]
     return np.ptp(terms.sum(axis=1) - log_joint) <= 1e-10 * np.abs(terms).sum(axis=1).max()
 
 
@@ -86,8 +102,9 @@ def khat_gamma(q: Gamma, target: Gamma) -> Array:
     """The k that k-hat estimates, for q = Gamma(alpha, beta) and a target Gamma(A, B): book eq. `eq-khat-gamma`.
 
     The weight is proportional to theta^(A - alpha) e^((beta - B) theta). Its upper tail is max(0, 1 - B/beta,
-    1 - A/alpha): the second where q's right tail is too short, the third where q vanishes too fast at 0. Otherwise
-    the weights are bounded, k is negative or 0, and 0 is returned.
+    1 - A/alpha): the second where q's right tail is too short, the third where q vanishes too fast at 0. Otherwise 0
+    is returned, though where the weights are bounded the k of their tail may be negative; they are, unless the rates are
+    equal and A is above alpha, where they grow as a power of theta, whose moments are all finite.
 
     Parameters
     ----------
