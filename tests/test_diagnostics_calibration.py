@@ -158,6 +158,8 @@ def test_simulate_draws_from_the_joint_density():
     (lambda r: ranks(Gamma([1.0, 1.0], 1.0), [0.0], 9, r), r"log_theta must have the shape \(N,\) of q"),
     (lambda r: ranks(Gamma([1.0], 1.0), [np.nan], 9, r), "log_theta must be finite"),
     (lambda r: calibration_check(Gamma([1.0, 1.0], 1.0), [0.0, 0.1], n_draws=10, rng=r), "multiple of n_bins"),
+    (lambda r: calibration_check(Gamma([1.0], 1.0), [0.0], rng=r), "log_theta must hold at least 2 .*, got 1"),
+    (lambda r: calibration_check(Gamma(np.ones(0), 1.0), [], rng=r), "log_theta must hold at least 2 .*, got 0"),
     (lambda r: rank_band(10, 1), "n_bins must be a whole number of at least 2"),
     (lambda r: rank_band(10, 2, level=1.0), r"level must be in \(0, 1\)"),
 ])

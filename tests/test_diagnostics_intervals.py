@@ -53,6 +53,10 @@ def test_small_shapes_whose_draws_underflow():
     assert found.p_values.min() > 0.001                  # once in 300
 
 
+def test_one_level():
+    assert coverage(MODEL.posterior, LOG_THETA, 0.5).inside == coverage(MODEL.posterior, LOG_THETA).inside[0]
+
+
 @pytest.mark.parametrize(("call", "words"), [
     (lambda: coverage(Gamma([1.0, 1.0], 1.0), [0.0]), r"log_theta must have the shape \(N,\) of q"),
     (lambda: coverage(Gamma([1.0], 1.0), [0.0], [0.5, 1.0]), r"levels must be in \(0, 1\), got 1.0"),

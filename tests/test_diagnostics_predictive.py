@@ -78,6 +78,7 @@ def test_the_digits_pixels_are_correlated_and_dispersed():
     (lambda r: predictive_check(MODEL.posterior, HELD_OUT, 0, r), "n_replicates must be a whole number of at least 1"),
     (lambda r: predictive_check(MODEL.posterior, -HELD_OUT, 9, r), "counts must be non-negative whole numbers"),
     (lambda r: predictive_check(MODEL.posterior, HELD_OUT, 9, 1), "rng must be"),
+    (lambda r: predictive_check(Gamma([1e30], 1.0), [[1], [2]], 9, r), r"q must draw rates of at most 2\^52, got 1e"),
 ])
 def test_bad_input(call, words):
     with pytest.raises(ValueError, match=words):

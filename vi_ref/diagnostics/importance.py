@@ -103,8 +103,8 @@ def khat_gamma(q: Gamma, target: Gamma) -> Array:
 
     The weight is proportional to theta^(A - alpha) e^((beta - B) theta). Its upper tail is max(0, 1 - B/beta,
     1 - A/alpha): the second where q's right tail is too short, the third where q vanishes too fast at 0. Otherwise 0
-    is returned, though where the weights are bounded the k of their tail may be negative; they are, unless the rates are
-    equal and A is above alpha, where they grow as a power of theta, whose moments are all finite.
+    is returned: if the rates are equal and A is above alpha the weights are a power of theta, of which all moments are
+    finite; in all other cases they are bounded, and the k of their tail may be negative.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ class Coverage:
     p_values: Array              #: (K,) of the hypothesis that the probability is the level; exact binomial, two-sided
 
 
-def coverage(q: Gamma, log_theta: ArrayLike, levels: Sequence[float] = (0.5, 0.8, 0.95), *,
+def coverage(q: Gamma, log_theta: ArrayLike, levels: float | Sequence[float] = (0.5, 0.8, 0.95), *,
              confidence: float = 0.95) -> Coverage:
     """How many central intervals of q hold the parameters, with Clopper and Pearson's (1934) confidence interval.
 
@@ -40,7 +40,7 @@ def coverage(q: Gamma, log_theta: ArrayLike, levels: Sequence[float] = (0.5, 0.8
         What was inferred, one a simulation.
     log_theta : array_like, shape (N,)
         Log of the parameters behind the data.
-    levels : sequence of float
+    levels : float or sequence of float
         Probabilities inside, each in (0, 1).
     confidence : float
         With at least this probability [low, high] holds the true probability, in (0, 1).
@@ -57,7 +57,7 @@ def coverage(q: Gamma, log_theta: ArrayLike, levels: Sequence[float] = (0.5, 0.8
     >>> found.share, found.low.round(3), found.high.round(3)
     (array([0.509, 0.813, 0.944]), array([0.478, 0.787, 0.928]), array([0.54 , 0.837, 0.957]))
     """
-    levels = np.array([between("levels", level, 0, 1) for level in levels])
+    levels = np.array([between("levels", level, 0, 1) for level in np.atleast_1d(levels).tolist()])
     tail = 0.5 * (1 - between("confidence", confidence, 0, 1))
     log_theta = real("log_theta", log_theta)
     if not isinstance(q, Gamma) or q.shape.ndim != 1 or q.shape.shape != log_theta.shape or not log_theta.size:

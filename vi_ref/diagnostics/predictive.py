@@ -80,7 +80,7 @@ def predictive_check(q: Gamma, counts: ArrayLike, n_replicates: int, rng: np.ran
     Raises
     ------
     ValueError
-        If the counts are not such a table, or q does not match.
+        If the counts are not such a table, or q does not match, or draws a rate above 2^52.
 
     Examples
     --------
@@ -93,7 +93,10 @@ def predictive_check(q: Gamma, counts: ArrayLike, n_replicates: int, rng: np.ran
     table, n, rng = held_out(q, counts, 2), whole("n_replicates", n_replicates, 1), generator("rng", rng)
     functions = STATISTICS | {"correlation": mean_correlation}
     made = {name: [] for name in functions}
-    for theta in q.sample(n, rng):
+    draws = q.sample(n, rng)
+    if draws.max(initial=0) > 2.0**52:
+        raise ValueError(f"q must draw rates of at most 2^52, got {draws.max():.6g}")
+    for theta in draws:
         replicate = rng.poisson(theta, table.shape).astype(float)
         for name, function in functions.items():
             made[name].append(function(replicate))

@@ -72,7 +72,7 @@ def score_tests(scores: ArrayLike) -> ScoreTests:
     Parameters
     ----------
     scores : array_like, shape (N,) or (N, D)
-        Finite; N at least 2; not all equal in a column.
+        At most 1e140 in absolute value; N at least 2; not all equal in a column.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def score_tests(scores: ArrayLike) -> ScoreTests:
     scores = real("scores", scores)
     if scores.ndim not in (1, 2) or scores.shape[0] < 2 or scores.size == 0:
         raise ValueError(f"scores must have shape (N,) or (N, D) with N at least 2, got {scores.shape}")
-    require("scores", "finite", scores, np.isfinite(scores))
+    require("scores", "finite, at most 1e140 in absolute value", scores, np.abs(scores) <= 1e140)
     n, mean = len(scores), scores.mean(axis=0)
     squares = np.sum((scores - mean) ** 2, axis=0)
     require("scores", "not all equal in a column, sum of squares positive", squares, squares > 0)
