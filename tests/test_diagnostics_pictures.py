@@ -61,6 +61,36 @@ def test_khat_picture_holds_each_khat():
     assert axes.lines[-1].get_xdata()[0] == results["exact"].joint.threshold
 
 
+def test_infinite_khats_are_named_at_their_edges():
+    model = PoissonGamma(Gamma([2.0, 3.0], 1.0), [[3, 0], [5, 1], [4, 0]])
+    q = model.posterior
+    results = {"exact": diagnostics.khat(model, q, 100, np.random.default_rng(4)),
+               "few": diagnostics.khat(model, Gamma(4 * q.shape, 4 * q.rate), 20, np.random.default_rng(4))}
+    axes = diagnostics.khat_picture(results).axes[0]
+    found = {text.get_text().strip(): text.get_position()[0] for text in axes.texts}
+    low, high = axes.get_xlim()
+    assert found == {"\N{MINUS SIGN}∞: no tail": low, "∞: too few to fit": high}
+
+
+def test_a_p_value_that_underflows_is_not_called_0():
+    log_theta = np.full(1000, 4.0) + np.arange(1000) % 2
+    result = diagnostics.calibration_check(Gamma(np.full(1000, 9.0), 1.0), log_theta, rng=np.random.default_rng(2))
+    assert result.tests.p_variance == 0
+    assert diagnostics.rank_histograms({"far": result}).axes[0].get_title().endswith(", p < 1e-300")
+
+
+def test_bad_input():
+    counts, rng = datasets.digit(0)[100:], np.random.default_rng(3)
+    result = diagnostics.pit(Gamma(np.ones(64), 1.0), counts, rng)
+    for draw in (diagnostics.rank_histograms, diagnostics.khat_picture):
+        with pytest.raises(ValueError, match="results must hold at least one result"):
+            draw({})
+    with pytest.raises(ValueError, match=r"counts must have 64 columns and at least 2 rows, got shape \(78, 3\)"):
+        diagnostics.pit_panel(result, counts[:, :3], counts)
+    with pytest.raises(ValueError, match="replicate must be non-negative whole numbers"):
+        diagnostics.pit_panel(result, counts, -1 - counts)
+
+
 def test_only_the_pictures_load_matplotlib():
     code = ("import sys; from vi_ref import diagnostics; "
             "[getattr(diagnostics, name) for name, home in diagnostics._HOME.items() if home != 'pictures']; "

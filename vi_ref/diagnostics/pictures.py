@@ -28,8 +28,9 @@ def rank_histograms(results: Mapping[str, Calibration]) -> Figure:
     Parameters
     ----------
     results : mapping of str to Calibration
-        Title to result, of equal numbers of simulations and bins.
+        Title to result, at least one, of equal numbers of simulations and bins.
     """
+    _some(results)
     with rc_context(STYLE):
         figure = Figure(figsize=(2.5 * len(results), 2.7), layout="constrained")
         panels = figure.subplots(1, len(results), sharey=True, squeeze=False)[0]
@@ -39,8 +40,8 @@ def rank_histograms(results: Mapping[str, Calibration]) -> Figure:
                      color=np.where(result.outside, RED, BLUE), hatch=["//" if out else "" for out in result.outside])
             for end in (result.low, result.high):
                 axes.axhline(end, color="black", lw=1, ls="--")
-            tests = result.tests
-            axes.set(title=f"{title}\nscores' variance {tests.variance:.2f}, p = {tests.p_variance:.1g}",
+            p = f"= {result.tests.p_variance:.1g}" if result.tests.p_variance > 1e-300 else "< 1e-300"
+            axes.set(title=f"{title}\nscores' variance {result.tests.variance:.2f}, p {p}",
                      xlabel=f"rank of θ among {result.n_draws} draws", xlim=(0, result.n_draws + 1))
         panels[0].set_ylabel("simulations")
     return figure
@@ -62,6 +63,10 @@ def pit_panel(result: Pit, counts: NDArray, replicate: NDArray, level: float = 0
     """
     if result.constant.size != IMAGE[0] * IMAGE[1]:
         raise ValueError(f"result must have {IMAGE[0] * IMAGE[1]} columns, one a pixel, got {result.constant.size}")
+    tables = {"real": _validate.counts("counts", counts), "replicated": _validate.counts("replicate", replicate)}
+    for name, table in zip(("counts", "replicate"), tables.values(), strict=True):
+        if table.ndim != 2 or table.shape[1] != result.constant.size or len(table) < 2:
+            raise ValueError(f"{name} must have 64 columns and at least 2 rows, got shape {table.shape}")
     with rc_context(STYLE):
         figure = Figure(figsize=(10, 3.2), layout="constrained")
         left, *right = figure.subplots(1, 3)
@@ -76,10 +81,9 @@ def pit_panel(result: Pit, counts: NDArray, replicate: NDArray, level: float = 0
         title = f"pixels: {under.sum()} vary less ({_MINUS}), {over.sum()} more (+)\nthan predicted; · always the same"
         left.set(title=title, xticks=[], yticks=[])
         figure.colorbar(shown, ax=left, label="dispersion, z", shrink=0.8)
-        for axes, (title, table) in zip(right, {"real": counts, "replicated": replicate}.items(), strict=True):
-            matrix = correlation(_validate.counts(title, table))
-            image = axes.imshow(matrix, cmap=_SIGNED, vmin=-1, vmax=1, interpolation="nearest")
-            axes.set(title=f"{title}\nmean |correlation| {mean_correlation(np.asarray(table, dtype=float)):.3f}",
+        for axes, (title, table) in zip(right, tables.items(), strict=True):
+            image = axes.imshow(correlation(table), cmap=_SIGNED, vmin=-1, vmax=1, interpolation="nearest")
+            axes.set(title=f"{title}\nmean |correlation| {mean_correlation(table):.3f}",
                      xlabel="pixel", ylabel="pixel")
         figure.colorbar(image, ax=right, label="correlation", shrink=0.8)
     return figure
@@ -91,8 +95,9 @@ def khat_picture(results: Mapping[str, Khat]) -> Figure:
     Parameters
     ----------
     results : mapping of str to Khat
-        Label to result; the first's threshold is drawn. Infinite values are drawn at the edges.
+        Label to result, at least one; the first's threshold is drawn. Infinite values are drawn at the edges.
     """
+    _some(results)
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 1.2 + 0.42 * len(results)), layout="constrained")
         axes = figure.subplots()
@@ -111,7 +116,14 @@ def khat_picture(results: Mapping[str, Khat]) -> Figure:
         axes.axvline(threshold, color="black", lw=1, ls="--", label=f"threshold {threshold:.2f}")
         axes.set(yticks=range(len(results)), yticklabels=list(results), xlim=(low, high), xlabel="k-hat",
                  ylim=(len(results) - 0.5, -0.5))
-        if any(np.isneginf(part.khat).any() for _, part, *_ in parts):
-            axes.text(low, len(results) - 0.5, f" {_MINUS}∞: no tail", fontsize=8, va="bottom")
+        for end, is_there, side, text in ((low, np.isneginf, "left", f" {_MINUS}∞: no tail"),
+                                          (high, np.isposinf, "right", "∞: too few to fit ")):
+            if any(is_there(part.khat).any() for _, part, *_ in parts):
+                axes.text(end, len(results) - 0.5, text, fontsize=8, va="bottom", ha=side)
         figure.legend(loc="outside right center", fontsize=8)
     return figure
+
+
+def _some(results: Mapping) -> None:
+    if not results:
+        raise ValueError("results must hold at least one result, got {}")
