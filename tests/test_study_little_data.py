@@ -125,8 +125,9 @@ def test_the_drawing_loses_to_real_zeros_at_first_and_all_agree_at_last(result):
 
 
 def test_maximum_likelihood_fails_on_nearly_every_split_up_to_twenty_images(result):
+    """Over six seeds the shares are 0.96 to 1 at ten images, 0.90 to 0.96 at twenty, and 0 to 0.02 at 150."""
     shares = dict(zip(result["size"], result["impossible"]["sets"], strict=True))
-    assert shares[10] == 1 and shares[20] > 0.9 and shares[150] == 0
+    assert shares[10] > 0.9 and shares[20] > 0.8 and shares[150] < 0.1
 
 
 # -- the errors ----------------------------------------------------------------------------------------
@@ -249,6 +250,12 @@ def test_mean_squared_error_of_counts_that_are_not_poisson():
     truth = np.sum(stats.nbinom(6, 1 / 3).pmf(total) * ((2 * 5 + total) / 5 - 4)**2)
     assert mean_squared_error(5.0, 2.0, 4.0, 3, variance=12.0) == pytest.approx(truth, rel=1e-12)
     assert prior_gain(5.0, 2.0, 4.0, 3, variance=12.0) == pytest.approx(12 / 3 - truth, rel=1e-12)
+
+
+def test_a_prior_worth_any_number_of_examples():
+    """From 1e200 examples on the estimate is the prior's mean, and the error its square distance, to 1e-200."""
+    np.testing.assert_allclose(mean_squared_error(5.0, [1e200, 1e300], 4.0, 2), 1.0, rtol=1e-15)
+    np.testing.assert_allclose(prior_gain(5.0, 1e200, 4.0, 2), 1.0, rtol=1e-15)
 
 
 def test_a_prior_wins_up_to_the_stated_distance():

@@ -51,8 +51,9 @@ def generate(n: int = 3, m: int = 100, seed: int = 0) -> tuple[NDArray[np.int64]
     -------
     real, synthetic : ndarray, shape (10, n, 64)
     """
+    n = _validate.whole("n", n, 1)
     parts = [split(target, m, seed) for target in range(10)]
-    n = int(_validate.between("n", _validate.whole("n", n, 1), 1, _FEWEST - m, "[]"))
+    n = int(_validate.between("n", n, 1, _FEWEST - m, "[]"))
     rng = np.random.default_rng(seed)
     synthetic = [rng.poisson(posterior(train).sample(n, rng)) for train, _ in parts]
     return np.array([held_out[:n] for _, held_out in parts]), np.array(synthetic)
@@ -132,7 +133,7 @@ def variances(target: int = 0, sizes: Sequence[int] = SIZES, shuffles: int = 20,
     """Predicted variance of a digit's pixels after m images, by source, against how much real images vary.
 
     In each shuffle all sizes have the same held-out images, those that the largest of them leaves; all results are
-    means over the shuffles.
+    means over the shuffles, which are those of `split` with seed, seed + 1, ...
 
     Returns
     -------
@@ -146,6 +147,8 @@ def variances(target: int = 0, sizes: Sequence[int] = SIZES, shuffles: int = 20,
     sizes = [_validate.whole("sizes", m, 1) for m in sizes]
     if not sizes:
         raise ValueError("sizes must hold at least one number, got []")
+    most, seed = _FEWEST - 2, _validate.whole("seed", seed, 0)
+    _validate.require("sizes", f"at most {most}", np.array(sizes), np.array(sizes) <= most)
     found = [_variances(*split(target, max(sizes), seed + k), sizes)
              for k in range(_validate.whole("shuffles", shuffles, 1))]
     means = {name: np.mean([one[name] for one in found], axis=0).tolist() for name in found[0]}
