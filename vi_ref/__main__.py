@@ -16,9 +16,10 @@ import numpy as np
 from vi_ref import __version__, _validate, datasets, empirical_bayes, exact_elbo
 from vi_ref._command import Parser, is_number, read_table, refuse, versions, writable, write
 from vi_ref.adam import Adam
+from vi_ref.coordinates import COORDINATES
 from vi_ref.gamma import Gamma
 from vi_ref.gradients import NAMES
-from vi_ref.optimize import COORDINATES, SCHEDULES, Fit, fit
+from vi_ref.optimize import SCHEDULES, Fit, fit
 from vi_ref.poisson_gamma import PoissonGamma
 
 _TUTORIAL = {"gradient": "reparameterized", "coordinates": "rate", "schedule": "constant",

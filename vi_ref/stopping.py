@@ -14,19 +14,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vi_ref._validate import between, real, require, whole
+from vi_ref.coordinates import fisher
 from vi_ref.gamma import Gamma
 from vi_ref.gradients import NAMES, by_name
-from vi_ref.special import trigamma_minus_reciprocal_ufunc
 
 Array = NDArray[np.float64]
 
 #: Gradient estimators whose variance is zero where q is the posterior.
 VANISHING = ("sticking_the_landing", "measure_valued", "exact")
-
-
-def fisher(shape: Array) -> Array:
-    """The diagonal Fisher information in (log shape, log mean), (2, D): shape^2 (psi'(shape) - 1/shape), and shape."""
-    return np.stack([shape**2 * trigamma_minus_reciprocal_ufunc(shape), shape])
 
 
 def estimated_kl(q: Gamma, log_shape: ArrayLike, log_rate: ArrayLike) -> float:
