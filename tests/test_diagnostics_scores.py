@@ -43,7 +43,7 @@ def test_tests_against_scipy():
     np.testing.assert_allclose(found.variance, squares / 49, rtol=1e-14)
     # sums along a row and down a column round differently: 50 eps of z = 1, times z / p at most
     np.testing.assert_allclose(score_tests(x[:, 0]).p_mean, found.p_mean[0], rtol=1e-13)
-    assert np.all(found.variance_z > 0)
+    np.testing.assert_allclose(stats.norm.cdf(found.variance_z), chi2.cdf(squares), rtol=1e-12)
 
 
 # 2000 p-values each, in 10 bins, chi^2 with 9 degrees of freedom above 33.7 with probability 1e-4 if right; a divisor
