@@ -300,8 +300,8 @@ def test_where_no_rule_holds_the_fit_says_so():
     (GradientVanishes(1e-6), {}, 2000, 100, 0),
     (GradientVanishes(1e-2), {"n_samples": 2}, 2000, 100, 0),
     (AverageSettles(1e-2), {"gradient": "reparameterized"}, 4000, 100, 0),
-    (AverageSettles(1e-3), {"gradient": "reparameterized", "n_samples": 4, "optimizer": Adam(0.02)}, 20000, 100, 0),
-    (AverageSettles(1e-3), {"gradient": "reparameterized", "n_samples": 4, "optimizer": Adam(0.2)}, 20000, 20, 20),
+    (AverageSettles(1e-3), {"gradient": "reparameterized", "n_samples": 4, "optimizer": Adam(0.02)}, 20000, 25, 0),
+    (AverageSettles(1e-3), {"gradient": "reparameterized", "n_samples": 4, "optimizer": Adam(0.2)}, 20000, 6, 6),
 ])
 def test_false_stops_over_many_seeds(rule, options, steps, seeds, false):
     """A false stop is one further from the posterior than the rule was asked for. None in 100 seeds means below 3 %
