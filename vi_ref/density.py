@@ -39,7 +39,7 @@ class PoissonGammaDensity(DensityMixin, BaseEstimator):
         A prior for each column cannot be had: with its mean at T / m, a column's evidence grows for ever
         with the shape, its slope in log a being a [h(a + T) - h(a)] > 0, h(x) = psi(x) - log x.
     method : {"exact", "variational"}
-        The closed-form posterior, or q fitted to it by `vi_ref.fit` with its defaults, started at the prior.
+        The closed-form posterior, or q fitted to it by `vi_ref.optimize.fit` with its defaults, started at the prior.
     n_samples, n_steps : int
         Of the variational fit: Monte Carlo samples a step, and steps.
     random_state : int, numpy.random.RandomState or None
@@ -50,7 +50,7 @@ class PoissonGammaDensity(DensityMixin, BaseEstimator):
     prior_, posterior_, q_ : Gamma of shape (n_features,)
         The prior used, the exact posterior, and what predicts: the posterior or its variational approximation.
     log_evidence_, elbo_ : float
-        Log probability of the table, and its lower bound at q_, equal to it where q_ is the posterior.
+        Log probability of the table, and its lower bound at ``q_``, equal to it where that is the posterior.
     n_observations_ : int
         Rows seen, by all calls of `partial_fit` since `fit`.
     totals_ : ndarray of shape (n_features,)
