@@ -6,7 +6,7 @@ import pytest
 from oracles import EPS, digits, errors, exactly
 from scipy import stats
 
-from vi_ref.negative_binomial import log_prob
+from vi_ref.negative_binomial import deviance, log_prob
 
 
 @digits(60)
@@ -34,6 +34,19 @@ def test_against_mpmath(kind):
     sizes = 1 + np.abs(found) + np.abs(x - (shape + x) / (rate + 1))
     assert np.all(errors(found, truths, scale=lambda _: 1) <= 6 * EPS * sizes)
     assert np.all(errors(found, truths) <= 1e-13)
+
+
+# Both branches and the border at v = 0.1, which is x / mean = 1.222 or 0.818. Inside, the rounded difference x - mean is
+# exact (Sterbenz) and the result a handful of operations on terms of one sign or of falling size; outside, x log(x /
+# mean) and x - mean are at most 11 times their difference, whose roundings are half an EPS each (seen: 9 EPS).
+@pytest.mark.parametrize("ratio", [1e-3, 0.5, 0.8181, 0.8182, 0.9, 1 - 1e-9, 1 + 1e-9, 1.1, 1.2222, 1.2223, 3.0, 1e3])
+def test_deviance_against_mpmath(ratio):
+    for mean in (1e-3, 0.7, 13.0, 1e7):
+        x, bound = ratio * mean, 4 if 0.82 < ratio < 1.22 else 20
+        with mp.workdps(50):
+            x_, m = exactly(x), exactly(mean)
+            true = x_ * mp.log(x_ / m) - x_ + m
+            assert abs(exactly(deviance(x, mean)) - true) <= bound * EPS * true
 
 
 # The corners of the domain, and counts so small that their reciprocal overflows; at most 50 EPS seen.
