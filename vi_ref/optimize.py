@@ -241,7 +241,7 @@ def resume(model: Any, earlier: Fit, n_steps: int | None = None) -> Fit:
         raise ValueError(f"n_steps must be at most the {settings.n_steps} that were planned, as the schedule "
                          f"{settings.schedule} and average {settings.average:g} count from their end, got {total}")
     _check(model, earlier.last, earlier.state.rng)
-    return _run(model, replace(settings, n_steps=max(total, settings.n_steps)), deepcopy(earlier.state), total)
+    return _run(model, replace(settings, n_steps=max(total, settings.n_steps)), _copy(earlier.state), total)
 
 
 def _run(model: Any, settings: Settings, state: State, until: int) -> Fit:
@@ -291,7 +291,14 @@ def _result(chart: type[Rate] | type[Mean], settings: Settings, state: State, co
         averaged, seen = settings.stopping.verdict(state.memory, converged)
         reason = f"converged after {taken} of {planned} steps: {seen}" if converged else f"{reason}, {seen}"
     return Fit(q if averaged is None else averaged, trace, reason, converged if settings.stopping else None, taken, q,
-               averaged, settings, deepcopy(state))
+               averaged, settings, _copy(state))
+
+
+def _copy(state: State) -> State:
+    """A state that can go on by itself; it shares what is never changed in place, arrays and each `Gamma`."""
+    memory = {key: [*value] if isinstance(value, list) else value for key, value in state.memory.items()}
+    return replace(state, rng=deepcopy(state.rng), elbo=[*state.elbo], norm=[*state.norm], kept=[*state.kept],
+                   memory=memory)
 
 
 def _check(model: Any, start: Gamma, rng: np.random.Generator) -> None:
