@@ -62,6 +62,14 @@ def test_a_judged_run_that_misses_exits_with_1(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "result.json").read_text())["passed"] is False
 
 
+@pytest.mark.parametrize("option", [["--pooled"], ["--prior-rate", "2"], ["--digit", "1"], ["--seed", "1"]])
+def test_another_model_or_seed_is_not_judged(tmp_path, monkeypatch, option):
+    short = {name: settings | {"steps": 2, "n_samples": 2} for name, settings in SETTINGS.items()}
+    monkeypatch.setattr("vi_ref.__main__.SETTINGS", short)
+    assert main([*option, "--out", str(tmp_path)]) == 0
+    assert json.loads((tmp_path / "result.json").read_text())["judged"] is False
+
+
 @pytest.mark.parametrize("header", ["", "visits,defects\n"])
 def test_own_counts_from_csv(tmp_path, header):
     table = tmp_path / "table.csv"
@@ -121,6 +129,7 @@ BAD_TABLES = {
     "fraction": ("1,2.5\n", "non-negative whole numbers, got 2.5 at index (0, 1)"),
     "nan": ("1,nan\n", "non-negative whole numbers, got nan at index (0, 1)"),
     "a gap in the first line": ("NA,NA\n5,1\n", "NA"),
+    "a gap in small letters": ("n/a,null\n5,1\n", "n/a"),
     "numbers with commas in quotes": ('"1,000","2,000"\n5,1\n', "1"),
     "numbers in single quotes": ("'3','0'\n5,1\n", "3"),
     "a quote that does not end": ('"a,b\n5,1\n', "unexpected end of data"),

@@ -73,6 +73,9 @@ def test_the_picture_shows_the_intervals_from_the_largest_down():
     low, high = MODEL.posterior.interval(0.95)
     np.testing.assert_allclose(segments, np.stack([low, high], axis=1)[[2, 0, 1]], rtol=1e-12)
     np.testing.assert_array_equal(axes.lines[1].get_xdata(), np.array([8, 4, 0.5]))
+    assert [line.get_label() for line in axes.lines] == ["posterior mean", "average count", "prior mean"]
+    other = PoissonGamma(Gamma([1.0, 2.0], 1.0), [[1, 2]])                       # no one mean to draw
+    assert len(summary.intervals(other, other.posterior, ["a", "b"]).axes[0].lines) == 2
     many = PoissonGamma(Gamma(np.ones(99), 1.0), np.ones((1, 99)))
     assert len(summary.intervals(many, many.posterior, [str(d) for d in range(99)]).axes[0].get_yticklabels()) == 60
 
