@@ -271,7 +271,9 @@ def test_an_average_that_settles_stops_the_fit():
     kept = result.state.memory["draws"]
     later = np.array(kept[len(kept) // 2:])
     np.testing.assert_array_equal(result.q.shape, kl_of_average(later)[0].shape)
-    assert split_r_hat(later).max() < 1.1 and effective_sample_size(later).min() >= 20
+    seen = split_r_hat(later).max(), effective_sample_size(later).min(), kl_of_average(later)[1]
+    assert seen == tuple(result.state.memory[name] for name in ("r_hat", "ess", "nats"))
+    assert seen[0] < 1.1 and seen[1] >= 20 and seen[2] <= 1e-2
     np.testing.assert_array_equal(np.log([result.last.shape, result.last.mean]), kept[-1])
     assert result.last.kl(MODEL.posterior).sum() > 4 * result.q.kl(MODEL.posterior).sum()
 
