@@ -226,7 +226,7 @@ def test_threads_are_the_kernels_and_looked_at_for_every_gradient(monkeypatch):
     monkeypatch.setattr(optimize.kernels, "for_model", lambda *arguments: asked.append(arguments))
     run(n_steps=1, n_threads=3)
     assert asked == [(MODEL, "sticking_the_landing", 3)]
-    with pytest.raises(ValueError, match="^n_threads must be a whole number of at least 1, got 0$"):
+    with pytest.raises(ValueError, match=r"^n_threads must be a whole number of at least 1, got 0$"):
         run(gradient="exact", n_threads=0)
 
 

@@ -278,6 +278,14 @@ def test_an_average_that_settles_stops_the_fit():
     assert result.last.kl(MODEL.posterior).sum() > 4 * result.q.kl(MODEL.posterior).sum()
 
 
+def test_looks_become_rarer_as_the_fit_grows_long(monkeypatch):
+    """Each looks at half of all iterates: at a fixed distance the time of a fit would grow with its square."""
+    looks = []
+    monkeypatch.setattr(AverageSettles, "_look", lambda self, draws: looks.append(len(draws)) or (2.0, 0.0, np.inf))
+    run(gradient="reparameterized", stopping=AverageSettles(every=10), n_steps=200, n_samples=1)
+    assert looks[:-1] == [*range(10, 101, 10), 110, 130, 150, 170, 190]             # the last is the verdict's
+
+
 @pytest.mark.parametrize("rule", [AverageSettles(1e-2, r_hat=1.0001), AverageSettles(1e-2, ess=1e5),
                                   AverageSettles(1e-9)])
 def test_each_part_of_the_rule_holds_the_fit_back(rule):

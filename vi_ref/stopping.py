@@ -180,10 +180,11 @@ class GradientVanishes:
 class AverageSettles:
     """Stop once the average of the later half of the iterates is known to `nats`: for estimates whose noise stays.
 
-    Every `every` steps the later half of all iterates is looked at, in (log shape, log mean). It is averaged when its
-    `split_r_hat` is below `r_hat` in all coordinates, and the fit ends when moreover the effective sample size of each
-    is at least `ess` and `kl_of_average` at most `nats` (after Dhaka et al. 2020). The result is the average. That the
-    iterates wander about the optimum itself, and not beside it, is not seen: that bias falls with the learning rate.
+    Every `every` steps, or a tenth of those taken where that is more, the later half of all iterates is looked at, in
+    (log shape, log mean). It is averaged when its `split_r_hat` is below `r_hat` in all coordinates, and the fit ends
+    when moreover the effective sample size of each is at least `ess` and `kl_of_average` at most `nats` (after Dhaka et
+    al. 2020). The result is the average. That the iterates wander about the optimum itself, and not beside it, is not
+    seen: that bias falls with the learning rate.
 
     Parameters
     ----------
@@ -222,8 +223,9 @@ class AverageSettles:
         """Whether to stop after a step to q; `memory` holds all iterates."""
         draws = memory.setdefault("draws", [])
         draws.append(np.log([q.shape, q.mean]))
-        if len(draws) % self.every:
+        if len(draws) % self.every or 10 * len(draws) < 11 * memory.get("looked", 0):
             return False
+        memory["looked"] = len(draws)
         memory["r_hat"], memory["ess"], memory["nats"] = self._look(draws)
         return memory["ess"] >= self.ess and memory["nats"] <= self.nats
 
