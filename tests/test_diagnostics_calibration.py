@@ -1,5 +1,6 @@
 """Simulation-based calibration: what is right passes, and what is wrong is seen, with its power measured."""
 
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from math import comb
@@ -115,6 +116,8 @@ def test_the_histogram_is_that_of_the_ranks():
     result = calibration_check(model.posterior, log_theta, n_draws=19, n_bins=5, rng=np.random.default_rng(1))
     np.testing.assert_array_equal(result.counts, np.histogram(result.ranks, np.arange(0, 21, 4))[0])
     np.testing.assert_array_equal(result.ranks, ranks(model.posterior, log_theta, 19, np.random.default_rng(1)))
+    ends = replace(result, counts=np.array([result.low - 1, result.low, result.high, result.high + 1]))
+    np.testing.assert_array_equal(ends.outside, [True, False, False, True])
     narrow = calibration_check(scaled(model.posterior, 0.5), log_theta, rng=np.random.default_rng(1))
     assert narrow.outside[[0, -1]].all() and narrow.n_draws == 99 and narrow.counts.sum() == 1000
 

@@ -155,6 +155,19 @@ def test_mean_field_of_tied_rates_is_flagged():
     assert np.median([result.joint.khat for result in found]) > 0.7
 
 
+# 1e-10 of terms of up to 100 is let pass, a thousand times their rounding; a coupling of 1e-6 is a hundred times that.
+def test_terms_that_do_not_add_up_make_no_columns():
+    class Coupled:
+        log_joint_terms = staticmethod(MODEL.log_joint_terms)
+
+        def __init__(self, strength):
+            self.log_joint = lambda log_theta: MODEL.log_joint(log_theta) + strength * np.sin(log_theta).prod(axis=1)
+
+    q = scaled(MODEL.posterior, 0.5)
+    found = [khat(Coupled(strength), q, 500, np.random.default_rng(4)).columns for strength in (0.0, 1e-6)]
+    assert found[0] is not None and found[1] is None
+
+
 def test_a_model_without_terms_has_no_columns():
     class Plain:
         log_joint = staticmethod(MODEL.log_joint)

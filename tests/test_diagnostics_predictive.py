@@ -40,6 +40,18 @@ def test_p_values_count_the_tables():
     assert check.replicated["mean"].shape == (30, 64) and check.replicated["correlation"].shape == (30,)
 
 
+# Without the division the large columns alone would count: means of 0.3 and 30 differ by 100 in their variance. These
+# statistics are nearly continuous: no distance but the observed one's is within 1e-9 of it.
+def test_overall_is_the_share_of_tables_as_far_from_the_mean_in_units_of_each_columns_sd():
+    q, rng = Gamma(np.geomspace(0.3, 30, 12) * 50, 50.0), np.random.default_rng(5)
+    check = predictive_check(q, rng.poisson(q.mean, (20, 12)), 200, rng)
+    for name in ("mean", "dispersion"):
+        tables = np.vstack([check.observed[name], check.replicated[name]])
+        far = np.sum(((tables - tables.mean(axis=0)) / tables.std(axis=0)) ** 2, axis=1)
+        assert np.count_nonzero(abs(far / far[0] - 1) < 1e-9) == 1
+        assert check.overall[name] == np.mean(far >= far[0])
+
+
 # One theta a table, and a Poisson count a row: the mean of 78 rows has variance A/B^2 + A/(78 B). 2000 replicates, 64
 # columns: k = 5 standard errors of sqrt(2 / 2000) for a normal mean, of twice that for the skewed pixels of mean 0.005.
 def test_replicates_share_their_theta_over_rows():

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from vi_ref import Gamma, PoissonGamma, datasets
-from vi_ref.diagnostics import pit
+from vi_ref.diagnostics import benjamini_hochberg, pit
 
 TRAIN, HELD_OUT = datasets.digit(0)[:100], datasets.digit(0)[100:]
 MODEL = PoissonGamma(datasets.picture_prior(datasets.ring()), TRAIN)
@@ -21,6 +21,8 @@ def test_the_definition_row_by_row():
         u = law.cdf(x[i] - 1) + v[i] * (law.cdf(x[i]) - law.cdf(x[i] - 1))
         np.testing.assert_allclose(result.values[i], u, rtol=1e-12)
         np.testing.assert_allclose(result.scores[i], stats.norm.ppf(u), rtol=1e-11, atol=1e-12)
+    np.testing.assert_array_equal(result.adjusted, benjamini_hochberg(result.tests.p_variance))
+    np.testing.assert_array_equal(result.adjusted_mean, benjamini_hochberg(result.tests.p_mean))
 
 
 def made_by_the_model(q, rows, rng):

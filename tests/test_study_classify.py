@@ -8,7 +8,7 @@ import pytest
 from scipy.special import gammaln
 from sklearn.datasets import load_digits
 
-from vi_ref import study_classify
+from vi_ref import PoissonGamma, empirical_bayes, study_classify
 
 X, Y = load_digits(return_X_y=True)
 
@@ -38,6 +38,18 @@ def test_a_density_decides_by_the_larger_predictive():
     assert np.min(first - second) > 1e-6
     found = study_classify.predict(model, X[learnt], Y[learnt], X)
     np.testing.assert_array_equal(found, np.argmax(scores, axis=0))
+
+
+def test_the_pooled_contestant_has_a_prior_fitted_to_all_pixels_of_its_class():
+    """Scores are differences of hundreds: no image is within 1e-6 of a tie, far above their rounding."""
+    learnt = next(study_classify.splits(Y, (3,), 1, seed=4))[0]
+    model, scores = study_classify.contestants()["pooled empirical Bayes"], []
+    for k in range(10):
+        prior = empirical_bayes.pooled(3, X[learnt & (Y == k)].sum(axis=0))
+        scores.append(PoissonGamma(prior, X[learnt & (Y == k)]).predictive().logpmf(X).sum(axis=1))
+    first, second = np.sort(scores, axis=0)[:-3:-1]
+    assert np.min(first - second) > 1e-6
+    np.testing.assert_array_equal(study_classify.predict(model, X[learnt], Y[learnt], X), np.argmax(scores, axis=0))
 
 
 def test_accuracies_are_of_the_held_out_images(result):
