@@ -12,7 +12,7 @@ from vi_ref.__main__ import main
 from vi_ref.diagnostics import khat
 
 MODEL = PoissonGamma(Gamma(2.0, 1.0), [[3, 0, 7], [5, 1, 9]])
-NAMES = ["visits", "de,fects", '"third" of all']
+NAMES = ["visits", "de,{fects}", '"third" of all']
 
 
 def of(q, **options):
@@ -38,7 +38,7 @@ def test_the_words_name_the_columns_that_are_not_to_be_trusted():
     factor = np.array([1.0, 9.0, 1.0])
     text = summary.table(of(Gamma(factor * A, factor * B)))
     assert text.splitlines()[-1] == ("k-hat is NOT below its threshold of 0.70, so that q is not to be trusted, in 1 "
-                                     "of 3 columns: de,fects; -inf: all weights are equal, q is the posterior")
+                                     "of 3 columns: de,{fects}; -inf: all weights are equal, q is the posterior")
     assert summary.table(of(Gamma(1.1 * A, 1.1 * B))).endswith("in every column")           # none is the posterior
     good = summary.table(of(MODEL.posterior)).splitlines()
     assert good[-1].startswith("k-hat is below its threshold of 0.70 in every column")
@@ -69,7 +69,7 @@ def test_names_must_be_one_a_column_and_different(names):
 
 def test_the_picture_shows_the_intervals_from_the_largest_down():
     axes = summary.intervals(MODEL, MODEL.posterior, NAMES).axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ['"third" of all', "visits", "de,fects"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ['"third" of all', "visits", "de,{fects}"]
     segments = np.array(axes.collections[0].get_segments())[:, :, 0]
     low, high = MODEL.posterior.interval(0.95)
     np.testing.assert_allclose(segments, np.stack([low, high], axis=1)[[2, 0, 1]], rtol=1e-12)

@@ -109,8 +109,7 @@ def main(argv: list[str] | None = None) -> int:
         }, _FILES)
     except OSError as error:
         return refuse(error)
-    print(table(checks, seconds), verdict, *words, sep="\n")
-    print(f"pictures and result.json are in {options.out}")
+    print(table(checks, seconds), verdict, *words, f"pictures and result.json are in {options.out}", sep="\n")
     return 0 if passed else 1
 
 

@@ -1,6 +1,8 @@
 """What a fit says of each column of a table: mean, interval, and whether the fit can be trusted there."""
 
 from collections.abc import Sequence
+from csv import writer
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from vi_ref.plots import BLUE, GREY, ORANGE, STYLE, _figure
 from vi_ref.poisson_gamma import PoissonGamma
 
 Array = NDArray[np.float64]
+_KEYS = ("column", "total", "mean", "sd", "low", "high", "khat")
 _HEADS = ("total", "mean", "sd", "from", "to", "k-hat")
 
 
@@ -41,6 +44,11 @@ def columns(model: PoissonGamma, q: Gamma, names: Sequence[str], rng: np.random.
         ``column``, ``total``, ``mean``, ``sd``, ``low``, ``high``, ``khat`` (-inf where all weights are
         equal: q is the posterior), ``reliable``.
 
+    Raises
+    ------
+    ValueError
+        If an argument is outside its domain, or q does not fit the model.
+
     Examples
     --------
     >>> model = PoissonGamma(Gamma(2.0, 1.0), [[3, 0], [5, 1]])
@@ -65,7 +73,7 @@ def columns(model: PoissonGamma, q: Gamma, names: Sequence[str], rng: np.random.
 
 def table(result: dict[str, Any], most: int = 40) -> str:
     """The result of `columns` as text, the first `most` columns of it."""
-    rows = list(zip(*(result[key] for key in ("column", "total", "mean", "sd", "low", "high", "khat")), strict=True))
+    rows = list(zip(*(result[key] for key in _KEYS), strict=True))
     shown = rows[:whole("most", most, 1)]
     width = max(9, *(len(row[0]) for row in shown))
     lines = [f"{'':<{width + 36}}{100 * result['level']:g} % interval",
@@ -75,23 +83,22 @@ def table(result: dict[str, Any], most: int = 40) -> str:
     if len(rows) > len(shown):
         lines.append(f"  ... and {len(rows) - len(shown)} more columns")
     doubtful = [name for name, good in zip(result["column"], result["reliable"], strict=True) if not good]
-    verdict = "below its threshold of {:.2f} in every column" if not doubtful else (
-        "NOT below its threshold of {:.2f}, so that q is not to be trusted, in " + f"{len(doubtful)} of {len(rows)} "
-        f"columns: {', '.join(doubtful[:5])}" + (", ..." if len(doubtful) > 5 else ""))
+    verdict = f"k-hat is {'NOT ' if doubtful else ''}below its threshold of {result['threshold']:.2f}"
+    verdict += " in every column" if not doubtful else (
+        f", so that q is not to be trusted, in {len(doubtful)} of {len(rows)} columns: {', '.join(doubtful[:5])}"
+        + (", ..." if len(doubtful) > 5 else ""))
     if min(result["khat"]) == -np.inf:
         verdict += "; -inf: all weights are equal, q is the posterior"
-    return "\n".join([*lines, "k-hat is " + verdict.format(result["threshold"])])
+    return "\n".join([*lines, verdict])
 
 
 def csv(result: dict[str, Any]) -> str:
     """The same as lines of comma-separated values under one of names, to all digits."""
-    keys = ("column", "total", "mean", "sd", "low", "high", "khat")
-    rows = zip(*(result[key] for key in keys), strict=True)
-    return "\n".join([",".join(keys), *(",".join([_quoted(name), *map(repr, row)]) for name, *row in rows)]) + "\n"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"' if set(name) & set(',"\n') else name
+    text = StringIO()
+    lines = writer(text, lineterminator="\n")
+    lines.writerow(_KEYS)
+    lines.writerows(zip(*(result[key] for key in _KEYS), strict=True))
+    return text.getvalue()
 
 
 def _label(name: str) -> str:
