@@ -1,0 +1,171 @@
+"""The passes over the non-zero counts that Poisson factorisation consists of: one function for rows and columns alike.
+
+A count x_id is shared out among K causes in proportion to exp(E[log theta_ik] + E[log phi_dk]). The exponentials are
+taken once a row and once a column, each divided by its row's largest, which the proportions do not notice: what is left
+for a non-zero is K products, a division and K more products. Rows are independent of each other, so threads take runs
+of rows and the result does not depend on their number. The same functions, handed the transposed table, serve the
+columns.
+"""
+
+import math
+import os
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from vi_ref._compiled import njit
+from vi_ref._threads import spread
+from vi_ref.special import digamma
+
+Array = NDArray[np.float64]
+
+_BLOCK = 64                            # non-zeros whose sums are held at a time: their rows stay in the fastest cache
+_LEAST = 1e-150                        # a scaled sum below is taken again in logarithms, as its terms may have vanished
+_THREADED = 1 << 14                    # non-zeros from which on threads pay
+
+
+class Table(NamedTuple):
+    """Shapes and rates of independent gammas, (n, K) each, with what a pass needs of their logarithms."""
+
+    shape: Array
+    rate: Array
+    scaled: Array                      #: exp(E[log] - its row's largest), (n, K)
+    largest: Array                     #: that largest, (n,)
+
+
+def table(shape: Array, rate: Array, n_threads: int = 1) -> Table:
+    """The gammas of these shapes and rates, ready for a pass: psi(shape) - log rate, book eq. `eq-mean-log`."""
+    scaled, largest = np.empty_like(shape), np.empty(len(shape))
+    parts = _equal(np.arange(0, shape.size + 1, shape.shape[1]), n_threads)
+    spread(lambda part: _scaled_exponentials(shape, rate, scaled, largest, part.start, part.stop), parts, n_threads)
+    return Table(shape, rate, scaled, largest)
+
+
+def expected_counts(counts: csr_array, rows: Table, columns: Table, n_threads: int = 1) -> Array:
+    """Of each row's counts, how many are expected of each cause: sum_d x_id r_idk, (m, K).
+
+    Book eqs. `eq-pf-responsibilities` and `eq-pf-expected-counts`.
+
+    Parameters
+    ----------
+    counts : scipy.sparse.csr_array, shape (m, D)
+        Positive entries, each place once.
+    rows, columns : Table
+        Of m and of D rows.
+    n_threads : int
+        At most so many; the result is the same.
+    """
+    out = np.empty_like(rows.scaled)
+    parts = _equal(counts.indptr, n_threads)
+    spread(lambda part: _share_out(counts.indptr, counts.indices, counts.data, *rows[:3], *columns[:3], out,
+                                   part.start, part.stop), parts, n_threads)
+    return out
+
+
+def log_sums(counts: csr_array, rows: Table, columns: Table, n_threads: int = 1) -> Array:
+    """Of each row, sum_d x_id log sum_k exp(E[log theta_ik] + E[log phi_dk]), (m,): book eq. `eq-pf-bound`."""
+    out = np.empty(len(rows.largest))
+    parts = _equal(counts.indptr, n_threads)
+    spread(lambda part: _log_sums(counts.indptr, counts.indices, counts.data, *rows, *columns, out,
+                                  part.start, part.stop), parts, n_threads)
+    return out
+
+
+def threads(n_nonzeros: int, n_jobs: int | None) -> int:
+    """How many threads a pass takes: `n_jobs` as joblib counts, by default one a processor where there is work."""
+    processors = os.cpu_count() or 1
+    if n_jobs is None:
+        return processors if n_nonzeros >= _THREADED else 1
+    return max(1, processors + 1 + n_jobs) if n_jobs < 0 else n_jobs
+
+
+def _equal(ends: NDArray, n_threads: int) -> list[slice]:
+    """Runs of rows of about the same work, four a thread; `ends` are the running totals of a row's work."""
+    at = np.searchsorted(ends, np.linspace(0, ends[-1], 4 * n_threads + 1)[1:-1]) if n_threads > 1 else []
+    edges = np.unique(np.concatenate([[0], at, [len(ends) - 1]]).astype(int))
+    return [slice(a, b) for a, b in pairwise(edges)]
+
+
+@njit
+def _scaled_exponentials(shape, rate, scaled, largest, first, last):
+    for i in range(first, last):
+        top = -np.inf
+        for k in range(shape.shape[1]):
+            scaled[i, k] = digamma(shape[i, k]) - math.log(rate[i, k])
+            top = max(top, scaled[i, k])
+        largest[i] = top
+        for k in range(shape.shape[1]):
+            scaled[i, k] = math.exp(scaled[i, k] - top)
+
+
+@njit
+def _share_out(indptr, indices, data, shape, rate, row, shapes, rates, column, out, first, last):
+    K = row.shape[1]
+    total, extra, weight = np.empty(K), np.empty(K), np.empty(_BLOCK)
+    for i in range(first, last):
+        total[:] = 0.0
+        extra[:] = 0.0
+        for start in range(indptr[i], indptr[i + 1], _BLOCK):
+            end = min(start + _BLOCK, indptr[i + 1])
+            _sums(row[i], column, indices[start:end], weight)
+            for j in range(start, end):
+                if weight[j - start] >= _LEAST:
+                    weight[j - start] = data[j] / weight[j - start]
+                else:
+                    weight[j - start] = 0.0
+                    _in_logarithms(shape[i], rate[i], shapes[indices[j]], rates[indices[j]], data[j], extra)
+            _add(weight, column, indices[start:end], total)
+        for k in range(K):
+            out[i, k] = row[i, k] * total[k] + extra[k]
+
+
+@njit
+def _log_sums(indptr, indices, data, shape, rate, row, largest, shapes, rates, column, largests, out, first, last):
+    nothing, weight = np.zeros(row.shape[1]), np.empty(_BLOCK)
+    for i in range(first, last):
+        out[i] = 0.0
+        for start in range(indptr[i], indptr[i + 1], _BLOCK):
+            end = min(start + _BLOCK, indptr[i + 1])
+            _sums(row[i], column, indices[start:end], weight)
+            for j in range(start, end):
+                d = indices[j]
+                if weight[j - start] >= _LEAST:
+                    out[i] += data[j] * (math.log(weight[j - start]) + largest[i] + largests[d])
+                else:
+                    out[i] += data[j] * _in_logarithms(shape[i], rate[i], shapes[d], rates[d], 0.0, nothing)
+
+
+@njit(fastmath={"reassoc", "contract"})
+def _sums(mine, column, indices, sums):
+    """Sums over k of mine[k] column[d, k], for each d of `indices`."""
+    for j in range(indices.size):
+        other, s = column[indices[j]], 0.0
+        for k in range(mine.size):
+            s += mine[k] * other[k]
+        sums[j] = s
+
+
+@njit(fastmath={"reassoc", "contract"})
+def _add(weight, column, indices, total):
+    """Add to total[k] the sum of weight column[d, k] over the d of `indices`."""
+    for j in range(indices.size):
+        other, w = column[indices[j]], weight[j]
+        for k in range(total.size):
+            total[k] += w * other[k]
+
+
+@njit
+def _in_logarithms(shape, rate, shapes, rates, count, shared):
+    """Log of the sum of exp(E[log theta_k] + E[log phi_k]); `count`, shared out in proportion, is added to `shared`."""
+    logs = np.empty(shape.size)
+    for k in range(shape.size):
+        logs[k] = digamma(shape[k]) - math.log(rate[k]) + digamma(shapes[k]) - math.log(rates[k])
+    top, total = logs.max(), 0.0
+    for k in range(shape.size):
+        total += math.exp(logs[k] - top)
+    for k in range(shape.size):
+        shared[k] += count * math.exp(logs[k] - top) / total
+    return top + math.log(total)
