@@ -54,9 +54,17 @@ class Side:
         return self.table.shape / self.table.rate
 
     @property
-    def prior_rate(self) -> Array:
-        """The prior's rate or, where rows have their own, its expectation: broadcasts against (n, K)."""
-        return np.asarray(self.prior.rate) if self.row_rate is None else self.row_rate.mean[:, None]
+    def prior_rates(self) -> tuple[Array, Array]:
+        """The prior's expected rate of entry (i, k) as a sum own_i + common_k, (n,) and (K,), one of them 0."""
+        n, K = self.table.shape.shape
+        if self.row_rate is not None:
+            return self.row_rate.mean, np.zeros(K)
+        return np.zeros(n), np.zeros(K) + self.prior.rate
+
+    @property
+    def prior_shape(self) -> Array:
+        """The prior's shape of each component, (K,)."""
+        return np.zeros(self.table.shape.shape[1]) + self.prior.shape
 
 
 @dataclass(frozen=True)
@@ -103,10 +111,10 @@ def update(counts: csr_array, mine: Side, other: Side, n_threads: int = 1) -> Si
     Book eqs. `eq-pf-shape` and `eq-pf-rate`: the prior's shape and the expected counts of a cause; the
     prior's rate and the other side's means, added up. Then the rows' own rates, `eq-pf-own-rate`, or the learned prior.
     """
-    shape = mine.prior.shape + sweep.expected_counts(counts, mine.table, other.table, n_threads)
-    rate = np.empty_like(shape)
-    rate[:] = mine.prior_rate + other.mean.sum(axis=0)
-    mine = side(mine.prior, shape, rate, n_threads)
+    own, common = mine.prior_rates
+    common += other.mean.sum(axis=0)
+    mine = _own_rates(Side(mine.prior, sweep.best(counts, mine.table, other.table, mine.prior_shape, own, common,
+                                                  n_threads)))
     return replace(mine, prior=learned(mine)) if mine.prior.learned else mine
 
 
@@ -117,17 +125,17 @@ def elbo(counts: csr_array, rows: Side, columns: Side, n_threads: int = 1) -> fl
     """
     shared = sweep.log_sums(counts, rows.table, columns.table, n_threads).sum() - gammaln(counts.data + 1).sum()
     mass = rows.mean.sum(axis=0) @ columns.mean.sum(axis=0)
-    return float(shared - mass - divergence(rows) - divergence(columns))
+    return float(shared - mass - divergence(rows, n_threads) - divergence(columns, n_threads))
 
 
-def divergence(mine: Side) -> float:
+def divergence(mine: Side, n_threads: int = 1) -> float:
     """KL(q || prior) of a side, its rows' own rates included: book eq. `eq-pf-divergence`."""
-    to_mean_rate = mine.q.kl(Gamma(mine.prior.shape, np.broadcast_to(mine.prior_rate, mine.table.shape.shape))).sum()
+    to_mean_rate = sweep.divergences(mine.table, mine.prior_shape, *mine.prior_rates, n_threads).sum()
     if mine.row_rate is None:
         return to_mean_rate
     own, s = mine.row_rate, mine.prior.spread
     jensen = np.log(own.mean) - own.mean_log               # what E[log rate] is below log E[rate]
-    return to_mean_rate + _total_shape(mine) * jensen.sum() + own.kl(Gamma(s, s / mine.prior.rate)).sum()
+    return to_mean_rate + mine.prior_shape.sum() * jensen.sum() + own.kl(Gamma(s, s / mine.prior.rate)).sum()
 
 
 def factorize(counts: csr_array, begin: tuple[Side, Side], *, n_sweeps: int, tol: float = 0.0, look_every: int = 10,
@@ -231,10 +239,5 @@ def shape_from(gap: Array) -> Array:
 def _own_rates(mine: Side) -> Side:
     if mine.prior.spread is None:
         return mine
-    s, total = mine.prior.spread, mine.mean.sum(axis=1)
-    return replace(mine, row_rate=Gamma(s + _total_shape(mine), s / mine.prior.rate + total))
-
-
-def _total_shape(mine: Side) -> float:
-    """The prior's shapes added up over the components of a row."""
-    return float(np.sum(np.broadcast_to(mine.prior.shape, mine.table.shape.shape[1])))
+    s = mine.prior.spread
+    return replace(mine, row_rate=Gamma(s + mine.prior_shape.sum(), s / mine.prior.rate + mine.table.total))

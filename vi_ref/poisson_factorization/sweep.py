@@ -28,20 +28,44 @@ _THREADED = 1 << 14                    # non-zeros from which on threads pay
 
 
 class Table(NamedTuple):
-    """Shapes and rates of independent gammas, (n, K) each, with what a pass needs of their logarithms."""
+    """Shapes and rates of independent gammas, (n, K) each, with what the passes need of them."""
 
     shape: Array
     rate: Array
     scaled: Array                      #: exp(E[log] - its row's largest), (n, K)
     largest: Array                     #: that largest, (n,)
+    total: Array                       #: a row's means added up, (n,)
 
 
 def table(shape: Array, rate: Array, n_threads: int = 1) -> Table:
     """The gammas of these shapes and rates, ready for a pass: psi(shape) - log rate, book eq. `eq-mean-log`."""
-    scaled, largest = np.empty_like(shape), np.empty(len(shape))
+    made = Table(shape, rate, np.empty_like(shape), *np.empty((2, len(shape))))
     parts = _equal(np.arange(0, shape.size + 1, shape.shape[1]), n_threads)
-    spread(lambda part: _scaled_exponentials(shape, rate, scaled, largest, part.start, part.stop), parts, n_threads)
-    return Table(shape, rate, scaled, largest)
+    spread(lambda part: _fill(*made, part.start, part.stop), parts, n_threads)
+    return made
+
+
+def best(counts: csr_array, rows: Table, columns: Table, prior_shape: Array, own_rate: Array, common_rate: Array,
+         n_threads: int = 1) -> Table:
+    """The rows' gammas of shape prior_shape_k + `expected_counts` and rate own_rate_i + common_rate_k, in one pass.
+
+    Book eqs. `eq-pf-shape` and `eq-pf-rate`, whose rates the caller puts together.
+
+    Parameters
+    ----------
+    counts : scipy.sparse.csr_array, shape (m, D)
+        Positive entries, each place once.
+    rows, columns : Table
+        Of m and of D rows.
+    prior_shape, own_rate, common_rate : ndarray, shapes (K,), (m,), (K,)
+    n_threads : int
+        At most so many; the result is the same.
+    """
+    made = Table(*np.empty((3, *rows.shape.shape)), *np.empty((2, len(rows.shape))))
+    parts = _equal(counts.indptr, n_threads)
+    spread(lambda part: _best(counts.indptr, counts.indices, counts.data, *rows[:3], *columns[:3],
+                              prior_shape, own_rate, common_rate, *made, part.start, part.stop), parts, n_threads)
+    return made
 
 
 def expected_counts(counts: csr_array, rows: Table, columns: Table, n_threads: int = 1) -> Array:
@@ -69,8 +93,21 @@ def log_sums(counts: csr_array, rows: Table, columns: Table, n_threads: int = 1)
     """Of each row, sum_d x_id log sum_k exp(E[log theta_ik] + E[log phi_dk]), (m,): book eq. `eq-pf-bound`."""
     out = np.empty(len(rows.largest))
     parts = _equal(counts.indptr, n_threads)
-    spread(lambda part: _log_sums(counts.indptr, counts.indices, counts.data, *rows, *columns, out,
+    spread(lambda part: _log_sums(counts.indptr, counts.indices, counts.data, *rows[:4], *columns[:4], out,
                                   part.start, part.stop), parts, n_threads)
+    return out
+
+
+def divergences(mine: Table, prior_shape: Array, own_rate: Array, common_rate: Array, n_threads: int = 1) -> Array:
+    """KL of each row's gammas to Gamma(prior_shape_k, own_rate_i + common_rate_k), added up, (n,).
+
+    The textbook's sum, good to rounding of the sizes of its terms; `Gamma.kl` keeps its digits, at thirty times the
+    cost.
+    """
+    out = np.empty(len(mine.shape))
+    parts = _equal(np.arange(0, mine.shape.size + 1, mine.shape.shape[1]), n_threads)
+    spread(lambda part: _divergences(mine.shape, mine.rate, prior_shape, own_rate, common_rate, out,
+                                     part.start, part.stop), parts, n_threads)
     return out
 
 
@@ -90,24 +127,24 @@ def _equal(ends: NDArray, n_threads: int) -> list[slice]:
 
 
 @njit
-def _scaled_exponentials(shape, rate, scaled, largest, first, last):
+def _fill(shape, rate, scaled, largest, total, first, last):
+    """What a `Table` holds beside shapes and rates."""
     for i in range(first, last):
-        top = -np.inf
+        largest[i], total[i] = -np.inf, 0.0
         for k in range(shape.shape[1]):
             scaled[i, k] = digamma(shape[i, k]) - math.log(rate[i, k])
-            top = max(top, scaled[i, k])
-        largest[i] = top
+            largest[i] = max(largest[i], scaled[i, k])
+            total[i] += shape[i, k] / rate[i, k]
         for k in range(shape.shape[1]):
-            scaled[i, k] = math.exp(scaled[i, k] - top)
+            scaled[i, k] = math.exp(scaled[i, k] - largest[i])
 
 
 @njit
 def _share_out(indptr, indices, data, shape, rate, row, shapes, rates, column, out, first, last):
-    K = row.shape[1]
-    total, extra, weight = np.empty(K), np.empty(K), np.empty(_BLOCK)
+    total, weight = np.empty(row.shape[1]), np.empty(_BLOCK)
     for i in range(first, last):
         total[:] = 0.0
-        extra[:] = 0.0
+        out[i] = 0.0
         for start in range(indptr[i], indptr[i + 1], _BLOCK):
             end = min(start + _BLOCK, indptr[i + 1])
             _sums(row[i], column, indices[start:end], weight)
@@ -116,10 +153,32 @@ def _share_out(indptr, indices, data, shape, rate, row, shapes, rates, column, o
                     weight[j - start] = data[j] / weight[j - start]
                 else:
                     weight[j - start] = 0.0
-                    _in_logarithms(shape[i], rate[i], shapes[indices[j]], rates[indices[j]], data[j], extra)
+                    _in_logarithms(shape[i], rate[i], shapes[indices[j]], rates[indices[j]], data[j], out[i])
             _add(weight, column, indices[start:end], total)
-        for k in range(K):
-            out[i, k] = row[i, k] * total[k] + extra[k]
+        for k in range(row.shape[1]):
+            out[i, k] += row[i, k] * total[k]
+
+
+@njit
+def _best(indptr, indices, data, shape, rate, row, shapes, rates, column, prior_shape, own_rate, common_rate,
+          new_shape, new_rate, scaled, largest, total, first, last):
+    _share_out(indptr, indices, data, shape, rate, row, shapes, rates, column, new_shape, first, last)
+    for i in range(first, last):
+        for k in range(row.shape[1]):
+            new_shape[i, k] += prior_shape[k]
+            new_rate[i, k] = own_rate[i] + common_rate[k]
+    _fill(new_shape, new_rate, scaled, largest, total, first, last)
+
+
+@njit
+def _divergences(shape, rate, prior_shape, own_rate, common_rate, out, first, last):
+    """Book eq. `eq-pf-divergence`: (alpha - a) psi(alpha) - log Gamma(alpha) + log Gamma(a) + a log(beta / b) + ..."""
+    for i in range(first, last):
+        out[i] = 0.0
+        for k in range(shape.shape[1]):
+            alpha, beta, a, b = shape[i, k], rate[i, k], prior_shape[k], own_rate[i] + common_rate[k]
+            out[i] += ((alpha - a) * digamma(alpha) - math.lgamma(alpha) + math.lgamma(a)
+                       + a * math.log(beta / b) + alpha * (b - beta) / beta)
 
 
 @njit
