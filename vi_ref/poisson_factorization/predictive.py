@@ -64,8 +64,10 @@ def log_marginal(counts: csr_array, rows_prior: Prior, columns: Side, n_samples:
     Returns
     -------
     Marginal
-        For the 78 digits zero that are left by a fit of 10 components to 100 others, priors Gamma(1, 1) and S = 1000,
-        the median standard error is MEDIAN_SE and k-hat is above its threshold of 0.67 in KHAT of them.
+        For 78 digits zero and a fit of 10 components to the other 100, priors Gamma(1, 1) and S = 1000, in three splits
+        the median standard error is 0.09 to 0.10 nats, the largest 0.6, the median k-hat 0.54, and 13 to 18 of the 78
+        are above its threshold of 0.67: their log_p is less certain than its standard error says. With q(theta) of
+        `cavi.infer_rows` for a proposal it would be nearly all of them.
 
     Raises
     ------
@@ -85,9 +87,9 @@ def log_marginal(counts: csr_array, rows_prior: Prior, columns: Side, n_samples:
     n_samples, rng = _validate.whole("n_samples", n_samples, 2), _validate.generator("rng", rng)
     of_prior = math.ceil(_validate.between("prior_share", prior_share, 0, 1) * n_samples)
     proposal = posterior_product(counts, prior, columns, _validate.whole("n_sweeps", n_sweeps, 2), rng)
-    log_weights = np.empty((n_samples, counts.shape[0]))
+    log_weights, q_phi = np.empty((n_samples, counts.shape[0])), columns.q
     for s in range(n_samples):
-        log_phi = columns.q.sample_log(1, rng)[0]
+        log_phi = q_phi.sample_log(1, rng)[0]
         log_theta = _from_prior(prior, proposal.shape.shape, rng) if s < of_prior else proposal.sample_log(1, rng)[0]
         log_p, log_r = draws.log_prior_of_rows(prior, log_theta), proposal.log_density(log_theta).sum(axis=1)
         log_mixture = np.logaddexp(log_r + math.log1p(-of_prior / n_samples), log_p + math.log(of_prior / n_samples))
@@ -123,11 +125,11 @@ def posterior_product(counts: csr_array, prior: Prior, columns: Side, n_sweeps: 
         At least 2.
     rng : numpy.random.Generator
     """
-    shape = counts.shape[0], columns.table.shape.shape[1]
+    q_phi, shape = columns.q, (counts.shape[0], columns.table.shape.shape[1])
     log_theta = np.zeros(shape) + np.log(prior.shape) - np.log(prior.rate)
     mean, mean_log, skipped = np.zeros(shape), np.zeros(shape), n_sweeps // 4
     for t in range(n_sweeps):
-        log_phi = columns.q.sample_log(1, rng)[0]
+        log_phi = q_phi.sample_log(1, rng)[0]
         rate = np.exp(log_phi).sum(axis=0) + _rate(prior, log_theta, rng)
         given = Gamma(prior.shape + _share_out(counts, log_theta, log_phi, rng), np.broadcast_to(rate, shape))
         log_theta = given.sample_log(1, rng)[0]
