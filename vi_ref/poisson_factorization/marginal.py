@@ -171,6 +171,11 @@ def elbo_estimate(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator
         At least 2; drawn a few at a time.
     rng : numpy.random.Generator
 
+    Raises
+    ------
+    ValueError
+        If n_samples or rng is of the wrong kind, or q does not fit the model.
+
     Examples
     --------
     >>> from vi_ref import PoissonGamma, exact_elbo
@@ -193,7 +198,7 @@ def fit_gradient(counts: csr_array, begin: tuple[Side, Side], *, n_steps: int = 
     """Fit both sides to the marginal likelihood by path derivatives, `vi_ref.gradients.sticking_the_landing`.
 
     Adam is handed natural gradients in (log shape, log mean), its learning rate falling to 0 along a cosine. A good
-    start is where coordinate ascent ends, from which it rises further: by 15 to 19 nats on 30 x 12 counts of about 9
+    start is where coordinate ascent ends, from which it rises further: by 15 to 19 nats on 30 x 12 counts of about 6
     under three components, and by 500 on 100 digits zero under ten. From `cavi.start` it may need more steps.
 
     Parameters
