@@ -135,7 +135,9 @@ def divergence(mine: Side, n_threads: int = 1) -> float:
         return to_mean_rate
     own, s = mine.row_rate, mine.prior.spread
     jensen = np.log(own.mean) - own.mean_log               # what E[log rate] is below log E[rate]
-    return to_mean_rate + mine.prior_shape.sum() * jensen.sum() + own.kl(Gamma(s, s / mine.prior.rate)).sum()
+    to_prior = sweep.divergences(sweep.table(own.shape[:, None].copy(), own.rate[:, None].copy()), np.full(1, float(s)),
+                                 np.zeros(own.shape.size), np.full(1, s / mine.prior.rate))
+    return to_mean_rate + mine.prior_shape.sum() * jensen.sum() + to_prior.sum()
 
 
 def factorize(counts: csr_array, begin: tuple[Side, Side], *, n_sweeps: int, tol: float = 0.0, look_every: int = 10,
@@ -192,7 +194,7 @@ def infer_rows(counts: csr_array, columns: Side, prior: Prior, *, n_sweeps: int,
     prior : Prior
         Of the rows' side; a learned one stays as it is.
     n_sweeps : int
-        At most so many.
+        At most so many; at least 1.
     tol : float
     n_threads : int
     """
@@ -215,9 +217,10 @@ def learned(mine: Side) -> Prior:
 
     The ELBO depends on them through the means of E[theta] and of E[log theta] over the rows alone.
     """
-    q = mine.q
-    mean = q.mean.mean(axis=0)
-    shape = shape_from(np.log(mean) - q.mean_log.mean(axis=0))
+    mean = mine.mean.mean(axis=0)
+    among = -np.log(mine.mean / mean).mean(axis=0)         # log of the mean less the mean of the logs: not negative
+    within = -digamma_minus_log_ufunc(mine.table.shape).mean(axis=0)
+    shape = shape_from(np.maximum(among, 0.0) + within)
     return mine.prior._replace(shape=shape, rate=shape / mean)
 
 
