@@ -313,3 +313,17 @@ def test_inferred_rows_do_not_learn():
     counts, rows, columns = problem()
     found = cavi.infer_rows(counts, columns, rows.prior._replace(learned=True), n_sweeps=3, tol=0.0)
     assert found.prior == rows.prior
+
+
+def test_inferred_rows_find_the_better_end_of_two():
+    """Begun at the prior's own shapes, 0.05 and 1, the counts would go to the second cause, 1.6 nats below the end."""
+    prior = Prior(np.array([0.05, 1.0]), np.array([0.05, 1.0]))
+    columns = cavi.side(Prior(1.0, 1.0), np.array([[2000.0, 100.0]]), np.array([[100.0, 100.0]]))
+    counts = csr_array([[9.0]])
+    found = cavi.infer_rows(counts, columns, prior, n_sweeps=1000, tol=1e-10)
+    best = cavi.side(prior, np.array([[9.05, 1.0]]), np.array([[20.05, 2.0]]))
+    worse = cavi.side(prior, np.array([[0.05, 10.0]]), np.array([[20.05, 2.0]]))
+    for _ in range(1000):
+        best, worse = (cavi.update(counts, side, columns) for side in (best, worse))
+    found, best, worse = (cavi.elbo(counts, side, columns) for side in (found, best, worse))
+    assert abs(found - best) < 1e-6 and worse < best - 1

@@ -182,8 +182,9 @@ def infer_rows(counts: csr_array, columns: Side, prior: Prior, *, n_sweeps: int,
                n_threads: int = 1) -> Side:
     """The rows' side for new counts, the columns' q held fixed.
 
-    Each row is on its own: it starts at the prior's mean and is left alone once a sweep moves no mean of its
-    components by more than `tol` of their total. So a row's result does not depend on which others come with it.
+    Each row is on its own: it starts at the prior's mean, with gammas so narrow that no component's shape favours it,
+    and is left alone once a sweep moves no mean by more than `tol` of their total. So a row's result does not depend on
+    which others come with it.
 
     Parameters
     ----------
@@ -199,7 +200,7 @@ def infer_rows(counts: csr_array, columns: Side, prior: Prior, *, n_sweeps: int,
     n_threads : int
     """
     n, K = counts.shape[0], columns.table.shape.shape[1]
-    shape, rate, moving = np.ones((n, K)) * prior.shape, np.ones((n, K)) * prior.rate, np.arange(n)
+    shape, rate, moving = np.full((n, K), 100.0), np.ones((n, K)) * 100 * prior.rate / prior.shape, np.arange(n)
     rows = side(prior._replace(learned=False), shape, rate, n_threads)
     part = rows
     for _ in range(n_sweeps):
