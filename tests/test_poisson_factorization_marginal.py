@@ -286,8 +286,8 @@ def test_gradient_rises_above_the_end_of_coordinate_ascent(seed):
 @pytest.mark.parametrize(("arguments", "message"), [
     ((X, (OWN, OWN), 2), r"^counts must be a scipy.sparse.csr_array of at least one row and column, got array"),
     ((csr_array((0, 3)), (OWN, OWN), 2), r"^counts must be a scipy.sparse.csr_array of at least one row and column"),
-    ((csr_array(X - 1), (OWN, OWN), 2), r"^counts must be non-negative whole numbers, got -1.0 at index "),
-    ((csr_array(X * 0.5), (OWN, OWN), 2), r"^counts must be non-negative whole numbers, got 1.5 at index 0"),
+    ((csr_array(X - 1), (OWN, OWN), 2), r"^counts must be non-negative and finite, got -1.0 at index "),
+    ((csr_array(X / np.inf + np.inf), (OWN, OWN), 2), r"^counts must be non-negative and finite, got inf at index 0"),
     ((COUNTS, (OWN, OWN), 0), r"^n_components must be a whole number of at least 1, got 0"),
     ((COUNTS, (OWN, OWN), 2, 0), r"^n_threads must be a whole number of at least 1, got 0"),
     ((COUNTS, ((1.0, 1.0), OWN), 2), r"^the rows' prior must be a Prior, got \(1.0, 1.0\)"),

@@ -31,7 +31,7 @@ class MarginalFactorization:
     Parameters
     ----------
     counts : scipy.sparse.csr_array, shape (m, D)
-        Non-negative whole numbers.
+        Non-negative numbers, with x! = Gamma(x + 1).
     priors : tuple of Prior
         Of the rows' side and of the columns'. A learned one stays as it is.
     n_components : int
