@@ -90,7 +90,10 @@ def expected_counts(counts: csr_array, rows: Table, columns: Table, n_threads: i
 
 
 def log_sums(counts: csr_array, rows: Table, columns: Table, n_threads: int = 1) -> Array:
-    """Of each row, sum_d x_id log sum_k exp(E[log theta_ik] + E[log phi_dk]), (m,): book eq. `eq-pf-bound`."""
+    """Of each row, sum_d [x_id log sum_k exp(E[log theta_ik] + E[log phi_dk]) - log x_id!], (m,).
+
+    Book eq. `eq-pf-bound`.
+    """
     out = np.empty(len(rows.largest))
     parts = _equal(counts.indptr, n_threads)
     spread(lambda part: _log_sums(counts.indptr, counts.indices, counts.data, *rows[:4], *columns[:4], out,
@@ -195,6 +198,8 @@ def _log_sums(indptr, indices, data, shape, rate, row, largest, shapes, rates, c
                     out[i] += data[j] * (math.log(weight[j - start]) + largest[i] + largests[d])
                 else:
                     out[i] += data[j] * _in_logarithms(shape[i], rate[i], shapes[d], rates[d], 0.0, nothing)
+                if data[j] != 1.0:
+                    out[i] -= math.lgamma(data[j] + 1.0)
 
 
 @njit(fastmath={"reassoc", "contract"})
