@@ -115,7 +115,8 @@ def test_api_page_holds_every_module():
     pages = set(re.findall(r"automodule:: (\S+)", PAGES["api"]))
     assert pages == {f"vi_ref.{name}" for name in vi_ref._MODULES} | {
         f"vi_ref.gradients.{name}" for name in vi_ref.gradients.NAMES} | {
-        f"vi_ref.diagnostics.{path.stem}" for path in (ROOT / "vi_ref/diagnostics").glob("[a-z]*.py")}
+        f"vi_ref.{package}.{path.stem}" for package in ("diagnostics", "poisson_factorization")
+        for path in (ROOT / "vi_ref" / package).glob("[a-z]*.py")}
 
 
 @pytest.mark.parametrize("body, fault", [

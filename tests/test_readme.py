@@ -73,9 +73,10 @@ def test_rooms_import_only_from_rooms_below():
     order = ["_validate", "_compiled", "_threads", "special", "gamma_grad", "gamma_grad_fast", "gamma_table", "vectors",
              "sampler", "gamma", "related", "negative_binomial", "poisson_gamma", "_quadrature", "exposure",
              "gamma_shape", "exact_elbo", "gradients", "kernels", "adam", "coordinates", "stopping", "optimize",
-             "datasets", "empirical_bayes", "density", "plots", "diagnostics", "study", "study_dirichlet", "study_fit",
-             "study_plots", "study_classify", "study_little_data", "study_generation", "practice_plots", "summary",
-             "_command", "compare", "__main__"]
+             "datasets", "empirical_bayes", "density", "plots", "diagnostics", "poisson_factorization", "study",
+             "study_dirichlet", "study_fit", "study_plots", "study_classify", "study_little_data", "study_generation",
+             "study_recovery", "study_factorization", "practice_plots", "factorization_plots", "summary", "_command",
+             "compare", "__main__"]
     for path in (ROOT / "vi_ref").rglob("*.py"):
         room = path.relative_to(ROOT / "vi_ref").parts[0].removesuffix(".py")
         if room == "__init__":

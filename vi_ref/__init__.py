@@ -8,12 +8,14 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOME = {"Gamma": "gamma", "PoissonGamma": "poisson_gamma", "Adam": "adam", "fit": "optimize",
-         "PoissonExposure": "exposure", "GammaShape": "gamma_shape", "PoissonGammaDensity": "density"}
+         "PoissonExposure": "exposure", "GammaShape": "gamma_shape", "PoissonGammaDensity": "density",
+         "PoissonFactorization": "poisson_factorization"}
 _MODULES = ("adam", "coordinates", "datasets", "density", "diagnostics", "empirical_bayes", "exact_elbo", "exposure",
-            "gamma", "gamma_grad", "gamma_grad_fast", "gamma_shape", "gamma_table", "gradients", "kernels",
-            "negative_binomial", "optimize", "plots", "poisson_gamma", "practice_plots", "related", "sampler",
-            "special", "stopping", "study", "study_classify", "study_dirichlet", "study_fit", "study_generation",
-            "study_little_data", "study_plots", "summary", "vectors")
+            "factorization_plots", "gamma", "gamma_grad", "gamma_grad_fast", "gamma_shape", "gamma_table", "gradients",
+            "kernels", "negative_binomial", "optimize", "plots", "poisson_factorization", "poisson_gamma",
+            "practice_plots", "related", "sampler", "special", "stopping", "study", "study_classify", "study_dirichlet",
+            "study_factorization", "study_fit", "study_generation", "study_little_data", "study_plots",
+            "study_recovery", "summary", "vectors")
 
 __all__ = ["__version__", *_HOME, *_MODULES]
 
