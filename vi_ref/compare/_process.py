@@ -25,10 +25,10 @@ LIBRARIES: dict[str, tuple[str, dict[str, str]]] = {
 }
 
 
-def missing() -> dict[str, str]:
+def missing(libraries: Mapping[str, tuple[str, dict[str, str]]] = LIBRARIES) -> dict[str, str]:
     """Libraries that cannot take part, with the command that brings what they lack."""
     lacking = {name: [pip for module, pip in needs.items() if not _there(module)]
-               for name, (_, needs) in LIBRARIES.items()}
+               for name, (_, needs) in libraries.items()}
     return {name: f"python -m pip install {' '.join(lacks)}" for name, lacks in lacking.items() if lacks}
 
 
@@ -83,13 +83,13 @@ _STAMPED = """if True:
 """
 
 
-def machine() -> dict[str, Any]:
-    """What was measured, on what and when."""
+def machine(*others: str) -> dict[str, Any]:
+    """What was measured, on what and when; with the versions of `others` as well."""
     cpu, info = platform.processor(), Path("/proc/cpuinfo")
     if info.exists():
         cpu = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), cpu)
     versions = {}
-    for name in ("vi_ref", "numpy", "scipy", "numba", "torch", "jax", "optax", "tfp-nightly", "numpyro"):
+    for name in ("vi_ref", "numpy", "scipy", "numba", "torch", "jax", "optax", "tfp-nightly", "numpyro", *others):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:

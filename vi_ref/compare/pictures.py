@@ -1,4 +1,4 @@
-"""The scorecard as pictures; a library has the same colour and mark in all."""
+"""The scorecard and the comparison of factorisations as pictures; a library has the same look in all."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +16,44 @@ from vi_ref.plots import BLUE, GREEN, GREY, ORANGE, RED, STYLE
 #: Of each library: colour and mark.
 _LOOKS = {"vi_ref": (BLUE, "o"), "PyTorch": (ORANGE, "s"), "JAX": (RED, "^"), "TFP": (GREEN, "D"),
           "NumPyro": (GREY, "v")}
+#: Of each that factorises: colour, mark and dash.
+_FACTORIZERS = {"vi_ref": (BLUE, "o", "-"), "hpfrec": (ORANGE, "s", "-"), "NMF": (GREEN, "D", "-"),
+                "LDA": (RED, "^", "-"), "poismf tncg": (GREY, "v", "--"), "poismf cg": (GREY, "<", "-."),
+                "poismf pg": (GREY, ">", ":")}
+
+
+def factorization(result: Mapping[str, Any]) -> Figure:
+    """Score on held-out counts against seconds of the fit, a line a library and seed, for each size of the table."""
+    with rc_context(STYLE):
+        sizes = list(result["tables"]) or [""]
+        figure = Figure(figsize=(4.5 * len(sizes) + 1.5, 4), layout="constrained")
+        for size, axes in zip(sizes, np.atleast_1d(figure.subplots(1, len(sizes))), strict=True):
+            _scores(axes, result["curves"].get(size, {}), result["tables"].get(size, []))
+            axes.set(title=f"{int(size or 0):,} non-zeros".replace(",", " "), xlabel="seconds of the fit")
+        figure.axes[0].set_ylabel("test score, nats a held-out count")
+        handles = [Line2D([], [], color=color, marker=mark, ls=dash, ms=4, label=name)
+                   for name, (color, mark, dash) in _FACTORIZERS.items() if name not in result["missing"]]
+        handles += [Line2D([], [], color="black", lw=0.8, ls=dash, label=title)
+                    for title, dash in (("the true rates", "-"), ("totals alone", (0, (1, 2))))]
+        figure.legend(handles=handles, loc="outside right upper", fontsize=8)
+    return figure
+
+
+def _scores(axes: Axes, curves: Mapping[str, Any], tables: list[Mapping[str, Any]]) -> None:
+    """Scores with the floor, so that a rate of 0 ends no line; the range is from the truth to a little below totals."""
+    for name, of in curves.items():
+        color, mark, dash = _FACTORIZERS[name]
+        for points in of:
+            scores = np.array([point["floored test"] for point in points], float)             # None becomes NaN
+            axes.plot([point["seconds"] for point in points], scores, color=color, marker=mark, ls=dash, ms=3, lw=1)
+    for key, dash in (("truth", "-"), ("totals", (0, (1, 2)))):
+        for table in tables:
+            axes.axhline(table[key]["floored test"], color="black", lw=0.8, ls=dash)
+    if tables:
+        top = max(table["truth"]["floored test"] for table in tables)
+        bottom = min(table["totals"]["floored test"] for table in tables)
+        axes.set_ylim(bottom - 0.6 * (top - bottom), top + 0.1 * (top - bottom))
+    axes.set_xscale("log")
 
 
 def scorecard(result: Mapping[str, Any]) -> Figure:

@@ -1,11 +1,13 @@
-"""The scorecard as text."""
+"""The scorecard, and the comparison of factorisations, as text."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from vi_ref.compare._process import about
+from vi_ref.compare.factorization import MARGIN, best, seconds_to, slope, targets
+from vi_ref.compare.held_out import FLOOR
 from vi_ref.compare.scorecard import N_DRAWS, SETTINGS
 from vi_ref.compare.speed import ratio
 
@@ -79,6 +81,82 @@ def warm(fit: Mapping[str, Any], n_steps: int) -> float | None:
     """Seconds a step of a result of `scorecard.fits`, once compiled: the fastest seed after the first."""
     later = [seed["seconds"] for seed in fit["seeds"][1:]]
     return min(later) / n_steps if later else None
+
+
+def factorization(result: Mapping[str, Any]) -> str:
+    """The result of `factorization.measure` as lines of text."""
+    lines = about(result["machine"])
+    for size, tables in result["tables"].items():
+        lines += ["", f"simulated counts, {tables[0]['rows']} x {tables[0]['columns']}, {tables[0]['nonzeros']} not 0, "
+                  f"{tables[0]['train']} of them to fit"]
+        lines += [*_sweep_times(result["sweeps"].get(size, {}), tables[0]["train"]),
+                  *_held_out(result["curves"].get(size, {}), tables)]
+    if len(result["sweeps"]) > 1:
+        lines += ["", "time of a sweep against the training table's non-zeros: slope of the logarithms, by threads"]
+        lines += [_row(name, map(_number, slopes)) for name, slopes in _slopes(result).items()]
+    if result["memory"]:
+        lines += ["", f"peak memory of a process that fits {result['asked']['memory_at']} non-zeros, two threads, and "
+                  "before the fit, MB"]
+        lines += [_row(name, [f"{of['peak'] / 2**20:.0f}", f"{of['before'] / 2**20:.0f}"])
+                  for name, of in result["memory"].items() if of]
+    lines += [f"{part} failed: {why}" for part, why in result["failed"].items()]
+    lines += [f"{name} is missing: {command}" for name, command in result["missing"].items()]
+    return "\n".join(lines)
+
+
+def _sweep_times(sweeps: Mapping[str, Any], n_nonzeros: int) -> Iterator[str]:
+    yield "seconds a sweep per million non-zeros, median; its ratio to hpfrec's, turn by turn, with quartiles"
+    for threads, by_name in sweeps.items():
+        for name, turns in by_name.items():
+            both = [(a, b) for a, b in zip(turns, by_name.get("hpfrec", []), strict=False) if a and b]
+            quartiles = "  {1:.2g} [{0:.2g}, {2:.2g}]".format(*ratio(*zip(*both, strict=True))) if both else ""
+            cells = [_number(_median(turns) and 1e6 * _median(turns) / n_nonzeros), quartiles]
+            yield _row(f"{name}, {threads} thread{'s' if threads != '1' else ''}", cells)
+
+
+def _held_out(curves: Mapping[str, Any], tables: list[Mapping[str, Any]]) -> Iterator[str]:
+    if not curves:
+        return
+    yield (f"held-out score in nats a count, after the sweeps that are best for the validation set, worst of {len(tables)} "
+           "seeds:")
+    yield (f"as it is, and of rates mixed with {FLOOR:g} of a constant; there: the share of test counts given rate 0, the "
+           "scale, how many")
+    yield (f"sweeps; seconds of a fit until its validation score is hpfrec's best less {100 * MARGIN:g} %, median of the "
+           "seeds that get there")
+    goals = targets(curves)
+    for name, of in curves.items():
+        plain, floored = [best(points) for points in of], [best(points, "floored ") for points in of]
+        ends = [seconds_to(points, goal) for points, goal in zip(of, goals, strict=False) if goal is not None]
+        there = [end for end in ends if end is not None]
+        yield _row(name, [_worst(plain, "test"), _worst(floored, "floored test"),
+                          _number(max((p["impossible"] for p in floored if p), default=None)),
+                          *(_number(_median([p and p[key] for p in floored])) for key in ("scale", "sweeps")),
+                          f"{_number(_median(there)) if there else 'none':>8} ({len(there)} of {len(ends)})"])
+    for title, key in (("the true rates", "truth"), ("totals alone", "totals")):
+        points = [table[key] for table in tables]
+        yield _row(title, [_worst(points, "test"), _worst(points, "floored test"), "",
+                           _number(_median([point["scale"] for point in points]))])
+
+
+def _slopes(result: Mapping[str, Any]) -> dict[str, list[float | None]]:
+    found: dict[str, dict[str, dict[float, float]]] = {}
+    for size, by_threads in result["sweeps"].items():
+        for threads, by_name in by_threads.items():
+            for name, turns in by_name.items():
+                if _median(turns):
+                    train = result["tables"][size][0]["train"]
+                    found.setdefault(name, {}).setdefault(threads, {})[train] = _median(turns)
+    return {name: [slope(seconds) for seconds in of.values()] for name, of in found.items()}
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return float(np.median(there)) if there else None
+
+
+def _worst(points: Iterable[Mapping[str, Any] | None], key: str) -> str:
+    values = [-np.inf if point is None or point[key] is None else point[key] for point in points]
+    return f"{min(values):.4f}" if values else "none"
 
 
 def _implicit(found: Mapping[str, Any]) -> Iterator[str]:
