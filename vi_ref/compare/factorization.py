@@ -104,17 +104,21 @@ def settled(n_sweeps: int, scores: list[float]) -> bool:
     return not np.isfinite(last) or last < max(scores) - unit or abs(last - scores[-2]) < 0.01 * unit
 
 
-def memory(folder: str, name: str, n_threads: int) -> dict[str, int] | None:
-    """Peak bytes of a process that fits for one sweep, and before the fit; None where the system does not tell."""
-    if find_spec("resource") is None:
-        return None
+def memory(folder: str, name: str, n_threads: int) -> dict[str, int | None]:
+    """Peak bytes of a process that fits for one sweep, and before the fit."""
     train, threads = held_out.load_table(Path(folder), "train"), _processors(n_threads)
     before = _peak()
     FACTORIZERS[name].start(train, N_COMPONENTS, 0, threads)(1)
     return {"before": before, "peak": _peak()}
 
 
-def _peak() -> int:
+def _peak() -> int | None:
+    """None where the system does not tell. Linux gives a process its parent's ``ru_maxrss``, but a VmHWM of its own."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return next(1024 * int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    if find_spec("resource") is None:
+        return None
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -174,7 +178,7 @@ def measure(*, sizes: list[int], seeds: int, seconds: float, rounds: int, memory
     if memory_at:
         with tempfile.TemporaryDirectory() as folder:
             if asked("simulate", folder, memory_at, 0):
-                result["memory"] = {name: found[0] for name in here if (found := asked("memory", folder, name, 2))}
+                result["memory"] = {name: found[0] for name in here if (found := asked("memory", folder, name, 1))}
     return result
 
 

@@ -1,9 +1,9 @@
 """Libraries that factorise a table of counts, a few lines each: what rates the cells of a table (m, D) are given.
 
 Each function takes the table, K, a seed and how many threads, and returns ``advance``: asked for n sweeps in all, it
-gives activations (m, K) and components (D, K), whose products are the rates. A fit of NMF and of ours goes on from where
-it stood; the others have no way to, so that each answer is a fit of its own. All compute in float64; other settings are
-the library's own.
+gives activations (m, K) and components (D, K), whose products are the rates. A fit of NMF and of ours goes on from
+where it stood; the others have no way to, so that each answer is a fit of its own. All compute in float64; other
+settings are the library's own.
 """
 
 import warnings
@@ -52,7 +52,7 @@ def nmf(train: csr_array, n_components: int, seed: int, n_threads: int) -> Advan
 def lda(train: csr_array, n_components: int, seed: int, n_threads: int) -> Advance:
     """scikit-learn's latent Dirichlet allocation: means of the topics, times the rows' totals.
 
-    Its variational posterior has them; the rows' parts come from a last pass, which its users pay as well.
+    The rows' parts come from a last pass, which its users pay as well. Its threads are processes.
     """
     from sklearn.decomposition import LatentDirichletAllocation
 
@@ -92,7 +92,7 @@ def poismf(train: csr_array, n_components: int, seed: int, n_threads: int, metho
 
 
 class Factorizer(NamedTuple):
-    """How a library is asked, what it needs by module and pip's name, whether it goes on, whether threads help it."""
+    """How a library is asked, what it needs by module and pip's name, whether a fit goes on, whether it takes threads."""
 
     start: Callable[[csr_array, int, int, int], Advance]
     needs: dict[str, str]
@@ -105,7 +105,7 @@ FACTORIZERS: dict[str, Factorizer] = {
     "vi_ref": Factorizer(ours, {}, goes_on=True),
     "hpfrec": Factorizer(hpfrec, {"hpfrec": "hpfrec"}),
     "NMF": Factorizer(nmf, {}, goes_on=True, threads=False),
-    "LDA": Factorizer(lda, {}, threads=False),
+    "LDA": Factorizer(lda, {}),
     **{f"poismf {method}": Factorizer(partial(poismf, method=method), {"poismf": "poismf"})
        for method in ("tncg", "cg", "pg")},
 }

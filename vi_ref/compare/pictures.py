@@ -31,8 +31,9 @@ def factorization(result: Mapping[str, Any]) -> Figure:
             _scores(axes, result["curves"].get(size, {}), result["tables"].get(size, []))
             axes.set(title=f"{int(size or 0):,} non-zeros".replace(",", " "), xlabel="seconds of the fit")
         figure.axes[0].set_ylabel("test score, nats a held-out count")
+        drawn = {name for of in result["curves"].values() for name in of}
         handles = [Line2D([], [], color=color, marker=mark, ls=dash, ms=4, label=name)
-                   for name, (color, mark, dash) in _FACTORIZERS.items() if name not in result["missing"]]
+                   for name, (color, mark, dash) in _FACTORIZERS.items() if name in drawn]
         handles += [Line2D([], [], color="black", lw=0.8, ls=dash, label=title)
                     for title, dash in (("the true rates", "-"), ("totals alone", (0, (1, 2))))]
         figure.legend(handles=handles, loc="outside right upper", fontsize=8)

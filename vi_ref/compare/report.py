@@ -95,10 +95,10 @@ def factorization(result: Mapping[str, Any]) -> str:
         lines += ["", "time of a sweep against the training table's non-zeros: slope of the logarithms, by threads"]
         lines += [_row(name, map(_number, slopes)) for name, slopes in _slopes(result).items()]
     if result["memory"]:
-        lines += ["", f"peak memory of a process that fits {result['asked']['memory_at']} non-zeros, two threads, and "
+        lines += ["", f"peak memory of a process that fits {result['asked']['memory_at']} non-zeros on one thread, and "
                   "before the fit, MB"]
-        lines += [_row(name, [f"{of['peak'] / 2**20:.0f}", f"{of['before'] / 2**20:.0f}"])
-                  for name, of in result["memory"].items() if of]
+        lines += [_row(name, ["none" if of[key] is None else f"{of[key] / 2**20:.0f}" for key in ("peak", "before")])
+                  for name, of in result["memory"].items()]
     lines += [f"{part} failed: {why}" for part, why in result["failed"].items()]
     lines += [f"{name} is missing: {command}" for name, command in result["missing"].items()]
     return "\n".join(lines)
@@ -117,12 +117,10 @@ def _sweep_times(sweeps: Mapping[str, Any], n_nonzeros: int) -> Iterator[str]:
 def _held_out(curves: Mapping[str, Any], tables: list[Mapping[str, Any]]) -> Iterator[str]:
     if not curves:
         return
-    yield (f"held-out score in nats a count, after the sweeps that are best for the validation set, worst of {len(tables)} "
-           "seeds:")
-    yield (f"as it is, and of rates mixed with {FLOOR:g} of a constant; there: the share of test counts given rate 0, the "
-           "scale, how many")
-    yield (f"sweeps; seconds of a fit until its validation score is hpfrec's best less {100 * MARGIN:g} %, median of the "
-           "seeds that get there")
+    yield f"held-out score in nats a count after the sweeps that validation finds best, worst of {len(tables)} seeds:"
+    yield f"as it is, and of rates mixed with {FLOOR:g} of a constant; there: share of test counts given rate 0, scale,"
+    yield f"sweeps; seconds of a fit until its validation score is hpfrec's best less {100 * MARGIN:g} %, median of the"
+    yield "seeds that get there"
     goals = targets(curves)
     for name, of in curves.items():
         plain, floored = [best(points) for points in of], [best(points, "floored ") for points in of]

@@ -104,6 +104,6 @@ def _scale(activations: Array, components: Array, n_nonzeros: int, rng: np.rando
 
     least = np.log(n_nonzeros / totals.sum())                      # enough if no cell were hit twice
     if excess(least + np.log(LARGEST_MEAN)) < 0:
-        raise ValueError(f"n_nonzeros must be so few of {len(activations)} x {len(components)} cells that their mean is "
-                         f"at most {LARGEST_MEAN}, got {n_nonzeros}")
+        raise ValueError(f"n_nonzeros must be so few of {len(activations)} x {len(components)} cells that their mean "
+                         f"is at most {LARGEST_MEAN}, got {n_nonzeros}")
     return float(np.exp(brentq(excess, least - 1, least + np.log(LARGEST_MEAN))))
