@@ -92,7 +92,7 @@ def poismf(train: csr_array, n_components: int, seed: int, n_threads: int, metho
 
 
 class Factorizer(NamedTuple):
-    """How a library is asked, what it needs by module and pip's name, whether a fit goes on, whether it takes threads."""
+    """How a library is asked, modules it needs with pip's names, whether its fits go on, whether it takes threads."""
 
     start: Callable[[csr_array, int, int, int], Advance]
     needs: dict[str, str]
