@@ -33,6 +33,13 @@ def test_counts_of_cells_are_independent():
     assert abs(np.mean(a[1:] * a[:-1])) <= K_ERRORS * np.sqrt(9 / 20_000)
 
 
+def test_the_total_is_poisson():
+    """500 tables with a total rate of 30: the variance within 5 standard errors, 30 sqrt((2 + 1 / 30) / 500) each."""
+    rng = np.random.default_rng(2)
+    totals = [simulated.draw(np.array([[1.0], [2.0]]), np.array([[4.0], [6.0]]), rng).sum() for _ in range(500)]
+    assert abs(np.var(totals) - 30) <= K_ERRORS * 30 * np.sqrt((2 + 1 / 30) / 500)
+
+
 @pytest.mark.parametrize(("n_rows", "n_columns", "n_components"), [(1000, 400, 20), (300, 3000, 3)])
 def test_there_are_as_many_non_zeros_as_asked_for(n_rows, n_columns, n_components):
     """20 000, with a relative standard error of sqrt((c - 1) / N_PILOT) at most from the scale, c <= 4 the mean count,
