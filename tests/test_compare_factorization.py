@@ -378,7 +378,7 @@ def test_the_command_writes_what_was_measured_and_says_where(measured, tmp_path,
                       "timeout": 50.0}]
     monkeypatch.setattr(factorization, "measure", lambda say, **kw: (asked.append(kw), result | {"failed": {}})[1])
     assert main(["compare", "factorization", "--out", str(tmp_path)]) == 0
-    assert asked[1] == {"sizes": [100_000], "seeds": 3, "seconds": 6.0, "rounds": 3, "memory_at": 0, "timeout": 600.0}
+    assert asked[1] == {"sizes": [100_000], "seeds": 3, "seconds": 20.0, "rounds": 3, "memory_at": 0, "timeout": 600.0}
 
 
 @pytest.mark.parametrize(("arguments", "reason"), [

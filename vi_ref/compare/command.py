@@ -23,8 +23,8 @@ def parser() -> Parser:
     which.add_argument("--speed", action="store_true", help="time a step of the fit, what it scales with, its memory "
                        "and, if asked, the tutorial's whole fit, beside PyTorch and JAX; two minutes by default")
     which.add_argument("factorization", nargs="?", choices=["factorization"], help="Poisson factorisation of simulated "
-                       "tables by each library: time of a sweep, held-out score against time, memory; ten minutes by "
-                       "default")
+                       "tables by each library: time of a sweep, held-out score against time, memory; a quarter "
+                       "of an hour by default")
     which.add_argument("--mine", metavar="MODULE:FUNCTION", help="score (alpha, z) -> dz/dalpha, arrays in, array out; "
                        "exit 1 where a decade of alpha is off by more than --tolerance")
     p.add_argument("--steps", type=int, metavar="T", help="of the scorecard: steps of a whole fit "
@@ -45,7 +45,7 @@ def parser() -> Parser:
     p.add_argument("--nonzeros", type=float, nargs="+", metavar="N", help="of factorization: how many cells of each "
                    "table are not empty (default 1e5)")
     p.add_argument("--seconds", type=float, metavar="S", help="of factorization: how long a fit may take per 100 000 "
-                   "non-zeros (default 6)")
+                   "non-zeros (default 20)")
     p.add_argument("--memory", type=float, metavar="N", help="of factorization: non-zeros of the table at which peak "
                    "memory is measured (default 0: not at all)")
     p.add_argument("--timeout", type=float, metavar="SECONDS", help="how long the function of --mine may take, its "
@@ -127,7 +127,7 @@ def _factorization(options: argparse.Namespace) -> int:
     try:
         asked = {"sizes": [_validate.whole("--nonzeros", _whole(n), 1000) for n in _or(options.nonzeros, [1e5])],
                  "seeds": _validate.whole("--seeds", _or(options.seeds, 3), 0),
-                 "seconds": _validate.between("--seconds", _or(options.seconds, 6.0), 0, 1e6),
+                 "seconds": _validate.between("--seconds", _or(options.seconds, 20.0), 0, 1e6),
                  "rounds": _validate.whole("--rounds", _or(options.rounds, 3), 1),
                  "memory_at": _validate.whole("--memory", _whole(_or(options.memory, 0)), 0),
                  "timeout": _validate.between("--timeout", _or(options.timeout, 600.0), 0, 1e6)}

@@ -105,7 +105,7 @@ def factorization(result: Mapping[str, Any]) -> str:
 
 
 def _sweep_times(sweeps: Mapping[str, Any], n_nonzeros: int) -> Iterator[str]:
-    yield "seconds a sweep per million non-zeros, median; its ratio to hpfrec's, turn by turn, with quartiles"
+    yield "seconds a sweep per million non-zeros to fit, median; its ratio to hpfrec's, turn by turn, with quartiles"
     for threads, by_name in sweeps.items():
         for name, turns in by_name.items():
             both = [(a, b) for a, b in zip(turns, by_name.get("hpfrec", []), strict=False) if a and b]
@@ -128,7 +128,8 @@ def _held_out(curves: Mapping[str, Any], tables: list[Mapping[str, Any]]) -> Ite
         there = [end for end in ends if end is not None]
         yield _row(name, [_worst(plain, "test"), _worst(floored, "floored test"),
                           _number(max((p["impossible"] for p in floored if p), default=None)),
-                          *(_number(_median([p and p[key] for p in floored])) for key in ("scale", "sweeps")),
+                          _number(_median([p and p["scale"] for p in floored])),
+                          f"{_median([p and p['sweeps'] for p in floored]) or 0:.0f}",
                           f"{_number(_median(there)) if there else 'none':>8} ({len(there)} of {len(ends)})"])
     for title, key in (("the true rates", "truth"), ("totals alone", "totals")):
         points = [table[key] for table in tables]
