@@ -48,7 +48,7 @@ def simulate(folder: str, n_nonzeros: int, seed: int) -> dict[str, Any]:
     by_row, by_column = (parts.train.sum(axis=axis).reshape(-1, 1) for axis in (1, 0))
     return {"rows": rows.size, "columns": columns.size, "nonzeros": int(counts.nnz), "train": int(parts.train.nnz),
             "largest": int(counts.max()), "mean": float(counts.data.mean()),
-            "truth": _finite(held_out.score(parts, activations[rows], components[columns])),
+            "truth": _finite(held_out.score(parts, held_out.TRAIN * activations[rows], components[columns])),
             "totals": _finite(held_out.score(parts, by_row, by_column / by_row.sum()))}
 
 

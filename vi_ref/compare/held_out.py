@@ -1,24 +1,28 @@
-"""How well a table of rates foretells counts that were held out, every cell at its true weight.
+"""How well rates foretell counts that were held out, by Poisson thinning: all cells count, each at its true weight.
 
-Each non-zero of a table x goes to training, validation or test by chance, whatever its count: with probability 0.8, 0.1
-and 0.1. In the training table the others are empty. Were cells held out and not counts, a tenth of the zeros would be
-among those of the test; which tenth is never needed, as the mean over all choices has a closed form. With rates
-lambda_id = theta_i . phi_d, the test set E, w = 0.1, and Z all cells that are empty in x,
+Each of the x units of a count goes to training, validation or test by chance, with probability 0.8, 0.1 and 0.1. If x
+is Poisson(lambda), the shares a + b + c = x have the probability
 
-    score = [ sum_E (x log lambda - lambda - log x!) - w sum_Z lambda ] / |E|,
-    sum_Z lambda = (sum_i theta_i) . (sum_d phi_d) - sum over the non-zeros of x of lambda,
+    e^-lambda lambda^x / x!  x! / (a! b! c!)  0.8^a 0.1^b 0.1^c = p(a; 0.8 lambda) p(b; 0.1 lambda) p(c; 0.1 lambda),
 
-in nats a count. A count that is not 0 is in E with probability w, and one that is 0 has the weight w: so the terms of a
-cell have the mean w E[x log lambda - lambda - log x!], largest where lambda is E[x]. No other rates have a better
-expected score than the true ones. (With all zeros at weight 1, a tenth of them would have, or nearly.)
+p(.; r) that of a Poisson count with rate r: exactly independent Poisson tables, with 0.8, 0.1 and 0.1 of the rates.
+(Were whole counts held out, training would have zeros that no Poisson model of the table expects, and a fit would learn
+them.) So rates theta_i . phi_d fitted to the training table foretell the test table x with r_id = w s theta_i . phi_d,
+w = 0.1 / 0.8, and their score is its log probability, that of its zeros included:
 
-The training table keeps an entry with probability 0.8, so what is fitted to it foretells 0.8 E[x]. Each library's rates
-are therefore scaled by one number, the best one on the validation set V:
+    [ sum_{x > 0} (x log r - log x!) - w s (sum_i theta_i) . (sum_d phi_d) ] / #{x > 0},
 
-    s = sum_V x / ( sum_V lambda + w sum_Z lambda ),
+in nats a held-out non-zero. In a cell x log r - r has the mean m log r - r, where m = 0.1 lambda, and is largest at
+r = m: no rates have a better expected score than the true ones.
 
-near 1/0.8 for a fit and near 1 for the true rates. Rows and columns without a training entry are left out beforehand:
-nothing is known of them.
+Each library's rates are scaled by one number s, the best one on the validation table x_V, so that none is judged by how
+it shrinks them as a whole:
+
+    s = sum x_V / ( w (sum_i theta_i) . (sum_d phi_d) ).
+
+It is 1 for a fit that keeps the training table's total, and for the true rates, but for the noise of the totals. With
+it all rates add up to the total of x_V. Rows and columns without a training entry are left out beforehand: nothing is
+known of them, and, as the tables are independent, the held-out counts of the others stay Poisson.
 """
 
 from pathlib import Path
@@ -29,36 +33,37 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array, load_npz, save_npz
 from scipy.special import gammaln
 
+from vi_ref import _validate
+
 Array = NDArray[np.float64]
-#: Share of the non-zeros that is in the validation set, and in the test set.
-HELD_OUT = 0.1
+#: Of the units of a count, the share for training, and that for validation and for test each.
+TRAIN, HELD_OUT = 0.8, 0.1
 #: Weight of a constant rate in the score of rates that may be 0.
 FLOOR = 1e-3
 
 
 class Split(NamedTuple):
-    """Training table, held-out counts, and which cells of the whole table are not empty (as ones): (m, D) each."""
+    """Three independent tables of counts, (m, D) each."""
 
     train: csr_array
     validation: coo_array
     test: coo_array
-    nonzero: csr_array
 
 
 def split(counts: csr_array, rng: np.random.Generator) -> tuple[Split, NDArray, NDArray]:
-    """A table (m, D) in parts, and which of its rows and columns they have: those with a training entry."""
+    """A table of whole counts thinned, and which of its rows and columns are left: those with a training entry."""
     whole = counts.tocoo()
-    part = rng.choice(3, size=whole.nnz, p=[1 - 2 * HELD_OUT, HELD_OUT, HELD_OUT])
-    rows, columns = (np.unique(axis[part == 0]) for axis in whole.coords)
-    tables = [csr_array((whole.data[chosen], [axis[chosen] for axis in whole.coords]), shape=counts.shape)
-              for chosen in (part == 0, part == 1, part == 2, part >= 0)]
-    train, validation, test, nonzero = (table[rows][:, columns] for table in tables)
-    nonzero.data[:] = 1.0
-    return Split(train, validation.tocoo(), test.tocoo(), nonzero), rows, columns
+    units = _validate.counts("counts", whole.data).astype(np.int64)
+    shares = rng.multinomial(units, [TRAIN, HELD_OUT, HELD_OUT]).T.astype(float)
+    rows, columns = (np.unique(axis[shares[0] > 0]) for axis in whole.coords)
+    train, validation, test = (
+        csr_array((share[share > 0], [axis[share > 0] for axis in whole.coords]), shape=counts.shape)[rows][:, columns]
+        for share in shares)
+    return Split(train, validation.tocoo(), test.tocoo()), rows, columns
 
 
 def save(parts: Split, folder: Path) -> None:
-    """Write a split to a folder, a file a part."""
+    """Write a split to a folder, a file a table."""
     for name, table in parts._asdict().items():
         save_npz(folder / f"{name}.npz", table, compressed=False)
 
@@ -69,12 +74,12 @@ def load(folder: Path) -> Split:
 
 
 def load_table(folder: Path, name: str) -> csr_array | coo_array:
-    """One part of what `save` wrote."""
+    """One table of what `save` wrote."""
     return load_npz(folder / f"{name}.npz")
 
 
 def score(parts: Split, activations: Array, components: Array) -> dict[str, float]:
-    """Scores of the rates ``activations @ components.T`` on the validation and the test set, in nats a count.
+    """Scores of the training table's rates ``activations @ components.T`` on the tables held out, in nats a non-zero.
 
     Parameters
     ----------
@@ -85,34 +90,27 @@ def score(parts: Split, activations: Array, components: Array) -> dict[str, floa
     Returns
     -------
     dict
-        "validation", "test" and the "scale" s of both; "impossible", the share of the test set's counts whose rate is
-        0: with any, the score is -inf. So there are "floored validation" and "floored test" as well, of the scaled
-        rates mixed with a constant one in all cells, with weight `FLOOR`. NaN where a factor is not finite.
+        "validation", "test" and the "scale" s of both, 0 if all rates are; "impossible", the share of the test table's
+        non-zeros whose rate is 0: with any, the score is -inf. So there are "floored validation" and "floored test" as
+        well, of the scaled rates mixed with a constant one in all cells, with weight `FLOOR`. NaN where a factor is
+        not finite.
     """
     keys = ("scale", "validation", "test", "floored validation", "floored test", "impossible")
     if not (np.isfinite(activations).all() and np.isfinite(components).all()):
         return dict.fromkeys(keys, np.nan)
-    rates, empty = _rates(parts, activations, components)
-    mass = rates[0].sum() + HELD_OUT * empty
-    s = parts.validation.data.sum() / mass if mass > 0 else np.inf
-    scaled = [(s if mass > 0 else 1.0) * part for part in (*rates, empty)]
-    n_empty = np.prod(parts.train.shape) - parts.nonzero.nnz
-    constant = parts.validation.data.sum() / (parts.validation.nnz + HELD_OUT * n_empty)
-    mixed = [(1 - FLOOR) * part + FLOOR * constant * size for part, size in zip(scaled, (1, 1, n_empty), strict=True)]
-    return dict(zip(keys, (float(s), *_scores(parts, *scaled), *_scores(parts, *mixed), float(np.mean(rates[1] == 0))),
-                    strict=True))
+    total, mass = parts.validation.sum(), HELD_OUT / TRAIN * float(activations.sum(axis=0) @ components.sum(axis=0))
+    s, constant = total / mass if mass > 0 else 0.0, total / np.prod(parts.train.shape)
+    tables = parts.validation, parts.test
+    rates = [s * HELD_OUT / TRAIN * np.einsum("nk,nk->n", activations[table.coords[0]], components[table.coords[1]])
+             for table in tables]
+    mixed = [(1 - FLOOR) * rate + FLOOR * constant for rate in rates]
+    plain = [_score(table, rate, s * mass) for table, rate in zip(tables, rates, strict=True)]
+    floored = [_score(table, rate, (1 - FLOOR) * s * mass + FLOOR * total)
+               for table, rate in zip(tables, mixed, strict=True)]
+    return dict(zip(keys, (float(s), *plain, *floored, float(np.mean(rates[1] == 0))), strict=True))
 
 
-def _rates(parts: Split, activations: Array, components: Array) -> tuple[list[Array], float]:
-    """Rates of the held-out counts, and the sum of the rates of all cells that are empty in the whole table."""
-    held_out = [np.einsum("nk,nk->n", activations[table.coords[0]], components[table.coords[1]])
-                for table in (parts.validation, parts.test)]
-    filled = np.sum(activations * (parts.nonzero @ components))
-    return held_out, float(activations.sum(axis=0) @ components.sum(axis=0) - filled)
-
-
-def _scores(parts: Split, validation: Array, test: Array, empty: float) -> list[float]:
-    """The formula above for both sets, from the rates of their counts and the sum over the empty cells."""
+def _score(table: coo_array, rates: Array, mass: float) -> float:
+    """The formula above, from the rates of a table's non-zeros and the sum of those of all its cells."""
     with np.errstate(divide="ignore"):
-        return [float((table.data @ np.log(rate) - rate.sum() - HELD_OUT * empty - gammaln(table.data + 1).sum())
-                      / table.nnz) for table, rate in ((parts.validation, validation), (parts.test, test))]
+        return float((table.data @ np.log(rates) - gammaln(table.data + 1).sum() - mass) / table.nnz)

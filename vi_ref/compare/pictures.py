@@ -30,7 +30,7 @@ def factorization(result: Mapping[str, Any]) -> Figure:
         for size, axes in zip(sizes, np.atleast_1d(figure.subplots(1, len(sizes))), strict=True):
             _scores(axes, result["curves"].get(size, {}), result["tables"].get(size, []))
             axes.set(title=f"{int(size or 0):,} non-zeros".replace(",", " "), xlabel="seconds of the fit")
-        figure.axes[0].set_ylabel("test score, nats a held-out count")
+        figure.axes[0].set_ylabel("test score, nats a held-out non-zero")
         drawn = {name for of in result["curves"].values() for name in of}
         handles = [Line2D([], [], color=color, marker=mark, ls=dash, ms=4, label=name)
                    for name, (color, mark, dash) in _FACTORIZERS.items() if name in drawn]

@@ -88,7 +88,7 @@ def factorization(result: Mapping[str, Any]) -> str:
     lines = about(result["machine"])
     for size, tables in result["tables"].items():
         lines += ["", f"simulated counts, {tables[0]['rows']} x {tables[0]['columns']}, {tables[0]['nonzeros']} not 0, "
-                  f"{tables[0]['train']} of them to fit"]
+                  f"{tables[0]['train']} of them in training"]
         lines += [*_sweep_times(result["sweeps"].get(size, {}), tables[0]["train"]),
                   *_held_out(result["curves"].get(size, {}), tables)]
     if len(result["sweeps"]) > 1:
@@ -117,10 +117,10 @@ def _sweep_times(sweeps: Mapping[str, Any], n_nonzeros: int) -> Iterator[str]:
 def _held_out(curves: Mapping[str, Any], tables: list[Mapping[str, Any]]) -> Iterator[str]:
     if not curves:
         return
-    yield f"held-out score in nats a count after the sweeps that validation finds best, worst of {len(tables)} seeds:"
-    yield f"as it is, and of rates mixed with {FLOOR:g} of a constant; there: share of test counts given rate 0, scale,"
-    yield f"sweeps; seconds of a fit until its validation score is hpfrec's best less {100 * MARGIN:g} %, median of the"
-    yield "seeds that get there"
+    yield f"test score in nats a held-out non-zero, after the sweeps that validation finds best, worst of {len(tables)}"
+    yield f"seeds: as it is, and of rates mixed with {FLOOR:g} of a constant; there: share of non-zeros given rate 0,"
+    yield f"scale, sweeps; seconds of a fit until its validation score is hpfrec's best less {100 * MARGIN:g} %, median"
+    yield "of the seeds that get there"
     goals = targets(curves)
     for name, of in curves.items():
         plain, floored = [best(points) for points in of], [best(points, "floored ") for points in of]
