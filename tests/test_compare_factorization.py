@@ -121,7 +121,8 @@ def test_a_constant_loses_to_totals_and_totals_to_the_truth(table):
 
 
 def test_no_other_rates_have_a_better_expected_score():
-    """Exactly: a score is linear in the counts but for log x!, so that its mean over tables is that of the mean table."""
+    """Exactly: but for log x! a score is linear in the counts, so that the mean over tables is that of the mean table.
+    Non-zeros are counted the same for all rates."""
     rng = np.random.default_rng(4)
     activations, components = rng.gamma(0.5, 1.0, (30, 2)), rng.gamma(0.5, 1.0, (20, 2))
     mean = coo_array(activations @ components.T / 8)
@@ -208,8 +209,8 @@ def test_ours_is_asked_for_what_is_left_of_the_sweeps(monkeypatch):
             self.activation_posterior_ = SimpleNamespace(mean="activations")
             self.component_posterior_ = SimpleNamespace(mean="components")
 
-        def set_params(self, max_iter):
-            asked.append(max_iter)
+        def set_params(self, max_iter, evaluate_every):
+            asked.append((max_iter, evaluate_every >= max_iter))
             return self
 
         def fit(self, train):
@@ -218,7 +219,8 @@ def test_ours_is_asked_for_what_is_left_of_the_sweeps(monkeypatch):
     monkeypatch.setattr(poisson_factorization, "PoissonFactorization", Fake, raising=False)
     advance = factorizers.ours("table", 7, 3, 2)
     assert advance(2) == advance(9) == ("activations", "components")
-    assert asked == [(7, {"tol": 0, "random_state": 3, "warm_start": True, "n_jobs": 2}), 2, "table", 7, "table"]
+    options = {"prior": "hierarchical", "n_init": 1, "tol": 0, "random_state": 3, "warm_start": True, "n_jobs": 2}
+    assert asked == [(7, options), (2, True), "table", (7, True), "table"]
 
 
 # ---- what is measured ----

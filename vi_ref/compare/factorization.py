@@ -64,6 +64,7 @@ def warm(name: str) -> None:
 def sweep(folder: str, name: str, n_threads: int, n: int = 4, least: float = 0.5) -> float:
     """Seconds of one of the first sweeps: what a fit of 1 + n sweeps takes more than one of a single sweep, over n.
 
+    What a fit does once, to start and to look at where it ends, is in both.
     The median of as many pairs of fits as `least` seconds hold, at least one.
     """
     threads, train, found = _processors(n_threads), held_out.load_table(Path(folder), "train"), []
@@ -79,7 +80,8 @@ def sweep(folder: str, name: str, n_threads: int, n: int = 4, least: float = 0.5
 def curve(folder: str, name: str, seed: int, budget: float, n_threads: int) -> Iterator[dict[str, Any]]:
     """Scores after 1, 2, 3, 4, 6 ... sweeps, with the seconds of the fit: as long as the next would stay in the budget.
 
-    A library that goes on from where it stood has its times added; of another, each is that of a whole fit.
+    All the time spent on a fit counts, its start included. A library that goes on from where it stood has its times
+    added, with what going on costs it; of another, each is that of a whole fit.
     """
     library, threads = FACTORIZERS[name], _processors(n_threads)
     parts = held_out.load(Path(folder))
