@@ -292,7 +292,7 @@ def test_every_table_has_a_fit(table, prior):
 def test_very_wide_and_very_tall(shape):
     place = np.arange(0, 1_000_000, 50_000)
     table = sp.coo_array((np.arange(1.0, 21.0), (place * (shape[0] > 1), place * (shape[1] > 1))), shape=shape)
-    model = PoissonFactorization(2, n_init=1, max_iter=1, tol=0.0, random_state=0).fit(table)
+    model = PoissonFactorization(1, n_init=1, max_iter=1, tol=0.0).fit(table)
     assert np.isfinite(model.elbo_) and np.isfinite(model.components_).all()
     rates = model.inverse_transform(model.transform(table.tocsr()[:1]))
     assert np.isfinite(rates).all() and rates.shape == (1, shape[1])
@@ -333,15 +333,16 @@ def test_many_random_small_problems():
 @pytest.mark.parametrize("prior", ["hierarchical", "learned"])
 def test_the_same_bits_on_any_number_of_threads(prior):
     rng = np.random.default_rng(93)
-    table = sp.random_array((400, 300), density=0.15, rng=rng, data_sampler=lambda size: rng.integers(1, 9, size) * 1.0)
-    fits = [PoissonFactorization(**SMALL, prior=prior, max_iter=25, tol=0.0, n_jobs=n).fit(table)
+    table = sp.random_array((400, 300), density=0.15, rng=rng, data_sampler=lambda size: rng.integers(1, 9, size) * 1.0,
+                            format="csr")
+    fits = [PoissonFactorization(**SMALL, prior=prior, max_iter=22, tol=0.0, n_init=1, n_jobs=n).fit(table)
             for n in (1, 2, 3, -1, None)]
-    for fit in fits[1:]:
-        np.testing.assert_array_equal(fit.components_, fits[0].components_)
-        np.testing.assert_array_equal(fit.elbo_trace_, fits[0].elbo_trace_)
-        np.testing.assert_array_equal(fit.transform(table), fits[0].transform(table))
-        np.testing.assert_array_equal(fit.partial_fit(table).components_, clone(fit).set_params(n_jobs=1).fit(
-            table).partial_fit(table).components_)
+    assert fits[0].elbo_trace_.size > 2
+    for part in (lambda fit: fit.components_, lambda fit: fit.elbo_trace_, lambda fit: fit.transform(table),
+                 lambda fit: fit.partial_fit(table[:200]).components_):
+        first, *others = (part(fit) for fit in fits)
+        for other in others:
+            np.testing.assert_array_equal(other, first)
 
 
 def test_memory_goes_with_the_non_zeros_and_the_factors():
@@ -350,11 +351,11 @@ def test_memory_goes_with_the_non_zeros_and_the_factors():
     table = sp.coo_array((1.0 + rng.poisson(2.0, 100_000), (rng.integers(0, 200_000, 100_000),
                                                             rng.integers(0, 100_000, 100_000))),
                          shape=(200_000, 100_000)).tocsr()
-    model = PoissonFactorization(**SMALL, n_init=1, max_iter=2, tol=0.0, n_draws=4)
+    model = PoissonFactorization(**SMALL, n_init=1, max_iter=1, tol=0.0, n_draws=2)
     model.fit(table[:50]).transform(table[:50])                                  # compiles, which is not counted
     tracemalloc.start()
     activations = model.fit(table).transform(table[:20_000])
-    model.score_samples(table[:3])
+    model.score_samples(table[:2])
     model.partial_fit(table[:20_000])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
