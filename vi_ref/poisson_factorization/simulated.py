@@ -33,7 +33,7 @@ def power_law(n_rows: int, n_columns: int, n_components: int, n_nonzeros: int, r
     Gamma(0.1, 1), the activity r_i of a row is log-normal with sigma 1, and the popularity p_d of a column is its
     rank, in a random order, to the power of -0.8. The scale s brings the expected number of non-zeros to `n_nonzeros`.
 
-    With a power of -1 a hundredth of 100 000 counts would hold a third of their total, and few cells would decide all.
+    With a power of -1 a hundredth of 100 000 counts holds up to a third of their total: few cells would decide a score.
     With Gamma(0.3, 1) 20 factors could not be learnt from so many: a fit to them foretells no better than totals alone.
 
     Parameters
