@@ -19,6 +19,8 @@ _TABLES = {"real": ("real, held out", "black"), "factorised": ("factorised", BLU
 def strokes(components: ArrayLike, per_row: int = 10) -> Figure:
     """What each component adds to an image, each on its own scale; above it, its share of all ink.
 
+    A component that adds less than a tenth of a count to any pixel is shown as nearly nothing, on a scale up to that.
+
     Parameters
     ----------
     components : array_like, shape (K, 64)
@@ -35,7 +37,7 @@ def strokes(components: ArrayLike, per_row: int = 10) -> Figure:
         for axes in cells[len(components):]:
             axes.set_axis_off()
         for axes, values, part in zip(cells, components, share, strict=False):
-            _show(axes, values, f"{part:.0%}" if part >= 0.01 else "< 1%")
+            _show(axes, values, f"{part:.0%}" if part >= 0.01 else "< 1%", high=max(values.max(), 0.1))
     return figure
 
 
@@ -48,10 +50,11 @@ def zeros_side_by_side(images: Mapping[str, NDArray[np.int64]]) -> Figure:
         Of `study_factorization.generate`.
     """
     with rc_context(STYLE):
-        figure = _figure(9, 3.9)
-        for part, (name, (title, _)) in zip(figure.subfigures(3, 1), _TABLES.items(), strict=True):
-            part.suptitle(title, fontsize=10)
-            for axes, image in zip(part.subplots(1, len(images[name]), squeeze=False)[0], images[name], strict=True):
+        figure = _figure(9, 2.8)
+        for line, (name, (title, _)) in zip(figure.subplots(3, len(images["real"]), squeeze=False), _TABLES.items(),
+                                            strict=True):
+            line[0].set_ylabel(title.replace(" ", "\n"))
+            for axes, image in zip(line, images[name], strict=True):
                 _show(axes, image, high=16)
     return figure
 
@@ -66,7 +69,7 @@ def correlations(result: Mapping[str, Any], pixels: tuple[int, int] = (26, 53)) 
     pixels : tuple of int
     """
     with rc_context(STYLE):
-        figure = _figure(9, 3.6)
+        figure = _figure(9, 3.2)
         left, right = figure.subfigures(1, 2, width_ratios=[1.25, 1])
         cells = left.subplots(2, 3)
         for line, pixel in zip(cells, pixels, strict=True):
@@ -83,7 +86,7 @@ def correlations(result: Mapping[str, Any], pixels: tuple[int, int] = (26, 53)) 
                 low, middle, high = np.quantile(result[name][part], [0.025, 0.5, 0.975])
                 axes.errorbar(place + 0.22 * (shift - 1), middle, [[middle - low], [high - middle]], color=color,
                               fmt="Dos"[shift], ms=6, capsize=4, label=title if place == 0 else None)
-        axes.set(xticks=range(3), xticklabels=["size", "positive part", "negative part"], xlim=(-0.5, 2.5),
+        axes.set(xticks=range(3), xticklabels=["absolute value", "positive part", "negative part"], xlim=(-0.5, 2.5),
                  ylim=(0, None), ylabel="mean over all pairs of pixels", title="bars: 95 % of tables of 78 images")
         axes.legend()
     return figure
@@ -151,7 +154,7 @@ def calibration(result: Mapping[str, Any]) -> Figure:
                  xlim=(0.4, 1), ylim=(0.4, 1), title="mean field's intervals are too short")
         left.legend(loc="upper left")
         right.set(xlabel="where the true rate lies among the draws, lowest to highest tenth", ylabel="share of rates",
-                  xticks=range(10), xticklabels=range(1, 11), title="too often among the lowest or beyond the highest")
+                  xticks=range(10), xticklabels=range(1, 11), title="the truth lies too often in the tails of mean field's q")
         right.legend(loc="upper center", ncols=2)
         right.set_ylim(0, 1.25 * max(result["mean field"]["rank"]))
     return figure

@@ -8,6 +8,8 @@ from scipy.optimize import brentq
 from scipy.sparse import coo_array, csr_array
 
 from vi_ref import _validate
+from vi_ref.gamma import Gamma
+from vi_ref.poisson_factorization.cavi import Prior
 
 Array = NDArray[np.float64]
 #: Of the gamma variables: small, so that most entries of a factor are next to nothing.
@@ -33,7 +35,7 @@ def power_law(n_rows: int, n_columns: int, n_components: int, n_nonzeros: int, r
     Gamma(0.1, 1), the activity r_i of a row is log-normal with sigma 1, and the popularity p_d of a column is its
     rank, in a random order, to the power of -0.8. The scale s brings the expected number of non-zeros to `n_nonzeros`.
 
-    With a power of -1 a hundredth of 100 000 counts holds up to a third of their total: few cells would decide a score.
+    With a power of -1 a hundredth of 100 000 counts would hold a third of their total, and few cells would decide all.
     With Gamma(0.3, 1) 20 factors could not be learnt from so many: a fit to them foretells no better than totals alone.
 
     Parameters
@@ -110,3 +112,45 @@ def _scale(activations: Array, components: Array, n_nonzeros: int, rng: np.rando
         raise ValueError(f"n_nonzeros must be so few of {len(activations)} x {len(components)} cells that their mean "
                          f"is at most {LARGEST_MEAN}, got {n_nonzeros}")
     return float(np.exp(brentq(excess, least - 1, least + np.log(LARGEST_MEAN))))
+
+
+def sparse_factors(n_rows: int, n_columns: int, n_components: int, priors: tuple[Prior, Prior],
+                   rng: np.random.Generator) -> Simulated:
+    """Factors drawn from their priors, and counts from the factors: a table of which the model is true.
+
+    With shapes well below 1 most entries of a factor are next to nothing. The components are drawn first: with a
+    generator in the same state a longer table has the same ones.
+
+    Parameters
+    ----------
+    n_rows, n_columns, n_components : int
+        m, D and K, at least 1.
+    priors : tuple of Prior
+        Of the rows' side and of the columns', without a spread.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Simulated
+        The counts are whole numbers held as floats.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range, or a prior has a spread.
+
+    Examples
+    --------
+    >>> priors = Prior(0.3, 3.0), Prior(0.3, 0.3)
+    >>> counts, activations, components = sparse_factors(1000, 50, 5, priors, np.random.default_rng(0))
+    >>> counts.shape, activations.shape, components.shape, round(counts.nnz / 50_000, 2)
+    ((1000, 50), (1000, 5), (50, 5), 0.31)
+    """
+    m, D, K = (_validate.whole(name, size, 1) for name, size in (
+        ("n_rows", n_rows), ("n_columns", n_columns), ("n_components", n_components)))
+    _validate.generator("rng", rng)
+    if any(prior.spread is not None for prior in priors):
+        raise ValueError(f"priors must be without a spread, got {[prior.spread for prior in priors]}")
+    components, activations = (Gamma(np.broadcast_to(prior.shape, (n, K)), prior.rate).sample(1, rng)[0]
+                               for n, prior in ((D, priors[1]), (m, priors[0])))
+    return Simulated(draw(activations, components, rng), activations, components)
