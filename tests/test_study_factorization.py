@@ -90,9 +90,9 @@ def test_components_are_matched_whatever_their_order_and_scale():
 
 
 def test_more_rows_find_the_components_and_the_best_start_is_better(recovered):
-    """In 10 seeds: 0.70 to 0.80 at m = 20, and 0.95 to 0.99 at 200, where the worst of three starts has 0.79 to 0.93."""
+    """Over eight seeds 0.74 to 0.85 at m = 20, 0.94 to 0.99 at 200, where the worst of three has 0.75 to 0.95."""
     best, worst = (np.mean(recovered[name], axis=1) for name in ("best", "worst"))
-    assert best[0] < 0.85 and best[1] > 0.92 and best[1] >= worst[1]
+    assert best[0] < 0.86 and best[1] > 0.92 and best[1] >= worst[1]
     assert np.all(np.array(recovered["used"]) >= recovered["components"])
     json.dumps(recovered, allow_nan=False)
 
@@ -120,11 +120,11 @@ def test_gibbs_draws_from_the_posterior_of_one_component():
 
 
 def test_gibbs_draws_from_the_posterior_of_two_components():
-    """One row, one column, K = 2: the posterior of lambda on a grid, by quadrature over all four factors.
+    """One row, one column, K = 2: the posterior mean of lambda, by draws of the prior.
 
     With theta_k and phi_k of unit exponentials lambda's prior is a sum of two products, whose draws are weighted by the
-    Poisson probability of the count: 4e5 of them give the mean to 0.4 %. Both means are within 4.5 of the joint
-    standard error; that of the 300 chains' means covers the correlation of draws.
+    Poisson probability of the count: 4e5 of them. Both means agree within 4.5
+    joint standard errors, below 2 % each; that of the 300 chains' means covers the correlation of draws.
     """
     rng, x = np.random.default_rng(4), 7
     prior = np.sum(rng.standard_exponential((400_000, 2)) * rng.standard_exponential((400_000, 2)), axis=1)
@@ -140,7 +140,7 @@ def test_gibbs_draws_from_the_posterior_of_two_components():
 def test_the_check_passes_where_q_is_exact():
     """K = 1 and phi known: q of a row is its posterior, so ranks must be uniform. N = 400 tables of one row.
 
-    Shares within 4.5 standard errors of the levels, ten bins and the variance too: false alarm 1 in 10000.
+    Shares and bins within 4.5 standard errors, and the variance's p-value above 1e-4: false alarm 1 in 5000.
     """
     rng, phi, prior, N, L = np.random.default_rng(5), np.array([[0.5], [2.0], [1.0]]), Prior(2.0, 0.5), 400, 99
     theta = rng.gamma(2.0, 2.0, (N, 1))
@@ -165,7 +165,7 @@ def test_half_the_width_is_found_out():
 
 
 def test_mean_field_is_too_sure_and_gibbs_is_not(calibrated):
-    """Over 400 tables mean field's shares are 0.43, 0.73 and 0.90, below the levels by 6 standard errors at N = 60.
+    """Over 400 tables mean field's shares are 0.43, 0.72 and 0.90, below the levels by 7 to 10 errors of N = 60.
 
     Gibbs within 4.5 standard errors of the levels: false alarm 1 in 49000.
     """
@@ -178,7 +178,7 @@ def test_mean_field_is_too_sure_and_gibbs_is_not(calibrated):
 
 
 def test_rates_are_products_of_draws():
-    """With gammas of relative sd 1e-6 every draw is the product of the means, to 1e-5 = 5 sd of a sum of two products."""
+    """With gammas of relative sd 1e-6 every draw is the product of the means, to 1e-5, 5 sd of a sum of two."""
     rows, columns = known([[1.0, 2.0], [3.0, 0.5]]), known([[1.0, 1.0], [2.0, 0.1], [0.3, 4.0]])
     fit = cavi.Factorization(rows, columns, np.array([0]), np.array([0.0]), True)
     draws = study_recovery.rates(fit, 4, np.random.default_rng(0))
@@ -218,18 +218,26 @@ def test_gains_are_over_the_exact_negative_binomial(zeros):
 
 
 def test_factorisation_wins_on_held_out_zeros(model, zeros):
-    """14 nats an image with a standard error of 1.5 over images; over ten splits 13.2 to 15.4."""
+    """14 nats an image with a standard error of 1.5 over images; over ten splits 12.3 to 15.3."""
     gain, sampling, _ = study_factorization.gains(model, *zeros)
     error = gain.std(ddof=1) / np.sqrt(gain.size)
     assert gain.mean() > 5 * error and np.mean(gain > 0) > 0.8 and sampling < 0.1
+
+
+def test_the_error_over_splits_covers_other_training_images():
+    found = study_factorization.held_out(n_splits=2, n_components=2)
+    first, second = found["gain"]
+    assert found["overall"] == pytest.approx(abs(first - second) / np.sqrt(2) * np.sqrt(1 / 2 + 78 / 100))
+    assert found["mean"] == pytest.approx((first + second) / 2) and found["held_out"] == 78
+    gain = study_factorization.gains(study_factorization.digit_model(study_generation.split(0, seed=1)[0], 2, seed=1),
+                                     *study_generation.split(0, seed=1), seed=1)[0]
+    assert second == pytest.approx(gain.mean()) and found["error"][1] == pytest.approx(stats.sem(gain))
 
 
 @pytest.mark.slow
 def test_it_wins_in_every_split_and_by_cross_validation():
     found = study_factorization.held_out(n_splits=3)
     assert min(np.divide(found["gain"], found["error"])) > 5 and found["mean"] > 5 * found["overall"]
-    n, m, spread = 78, 100, np.std(found["gain"], ddof=1)
-    assert found["overall"] == pytest.approx(spread * np.sqrt(1 / 3 + n / m)) and found["held_out"] == n
     chosen = study_factorization.choice(sizes=(2, 10))
     assert chosen["end"][1] > chosen["end"][0] + 3 and chosen["end"][1] > chosen["always"][1] + 3
     assert chosen["constant"][1] > 5 and chosen["elbo"][0] > chosen["elbo"][1]
@@ -270,7 +278,8 @@ def test_signed_correlation_by_hand():
 def test_pixels_of_synthetic_zeros_vary_together_but_not_against_each_other(together):
     """The real mean correlation is among the factorised tables' and above all independent ones; its negative part not.
 
-    Over five splits the real absolute value is at the 2 to 60 % point of the factorised replicates.
+    Over five splits the real absolute value lies at the 3 to 96 % point of the factorised replicates, and the real
+    negative part above all of both.
     """
     real, factorised, independent = (together[name] for name in ("real", "factorised", "independent"))
     low, high = np.quantile(factorised["absolute"], [0.005, 0.995])

@@ -154,7 +154,8 @@ def calibration(result: Mapping[str, Any]) -> Figure:
                  xlim=(0.4, 1), ylim=(0.4, 1), title="mean field's intervals are too short")
         left.legend(loc="upper left")
         right.set(xlabel="where the true rate lies among the draws, lowest to highest tenth", ylabel="share of rates",
-                  xticks=range(10), xticklabels=range(1, 11), title="the truth lies too often in the tails of mean field's q")
+                  xticks=range(10), xticklabels=range(1, 11),
+                  title="the truth is too often in the tails of mean field's q")
         right.legend(loc="upper center", ncols=2)
         right.set_ylim(0, 1.25 * max(result["mean field"]["rank"]))
     return figure

@@ -126,8 +126,8 @@ def gibbs(counts: ArrayLike, n_components: int, priors: tuple[Prior, Prior], n_d
     n_draws : int
     rng : numpy.random.Generator
     skipped, thin : int
-        Sweeps before the first draw, and from one to the next: far enough apart to be nearly independent, or ranks
-        among them are too extreme (with every third sweep, 49.3 % of 50 % intervals hold the truth).
+        Sweeps before the first draw, and from one to the next: ranks among draws that are not nearly independent are
+        too extreme.
 
     Returns
     -------
@@ -148,7 +148,7 @@ def gibbs(counts: ArrayLike, n_components: int, priors: tuple[Prior, Prior], n_d
     return np.array(draws)
 
 
-def calibration(n_simulations: int = 100, n_draws: int = 99, seed: int = 0) -> dict[str, Any]:
+def calibration(n_simulations: int = 200, n_draws: int = 99, seed: int = 0) -> dict[str, Any]:
     """Of rates lambda_id = sum_k theta_ik phi_dk, how often central intervals hold the truth, on tables of the model.
 
     Intervals are between draws. The truth's rank among n_draws draws, made continuous by a random number, is uniform
