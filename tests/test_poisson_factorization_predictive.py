@@ -141,6 +141,20 @@ def test_probabilities_of_all_small_rows_sum_to_one():
     assert abs(p.sum() - 1) <= 4 * noise + 1e-5 and noise < 0.005
 
 
+# Given its own rate r a count of one known component is negative binomial. At a spread of 1e-3 most draws of the prior
+# overflow; the trapezoid rule in log r leaves e^-(pi^2 / 0.1), and e^(-60 * 1.4) at the left end. From 1e6 on r is b, as
+# its relative variance of 1e-6 moves log p by that times a (a + n) at most. 12 z-tests at 4: 8e-4.
+@pytest.mark.parametrize("spread", [1e-3, 1e6, 1e15])
+def test_own_rates_of_any_spread(spread):
+    x, phi, (a, b) = np.array([0, 1, 7]), 2.0, (1.4, 0.6)
+    u = np.arange(-60, 12, 0.1) if spread < 1 else np.zeros(1)
+    weight = stats.gamma.pdf(np.exp(u), spread, scale=1 / spread) * np.exp(u) * 0.1 if spread < 1 else np.ones(1)
+    truth = np.log(stats.nbinom.pmf(x[:, None], a, b * np.exp(u) / (b * np.exp(u) + phi)) @ weight)
+    found = log_marginal(csr_array(x[:, None]), Prior(a, b, spread), columns([[phi]]), 1000, np.random.default_rng(88))
+    assert np.all(np.abs(found.log_p - truth) <= 4 * found.standard_error + 2e-5)
+    assert found.standard_error.max() < 0.06
+
+
 # -- the proposal --------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from scipy.special import gammaln
+from scipy.special import betaln, gammaln
 
 from vi_ref import _validate
 from vi_ref._compiled import njit
@@ -86,7 +86,8 @@ def log_prior_of_rows(prior: Prior, logs: Array) -> Array:
     s, a = prior.spread, np.broadcast_to(prior.shape, logs.shape[-1])
     over_t = logs - np.log(s / prior.rate)
     parts = np.sum(a * over_t - gammaln(a), axis=-1)
-    return parts + gammaln(s + a.sum()) - gammaln(s) - (s + a.sum()) * np.log1p(np.exp(over_t).sum(axis=-1))
+    log_ratio = gammaln(a.sum()) - betaln(a.sum(), s)      # of Gamma(s + A) to Gamma(s), which a large s rounds away
+    return parts + log_ratio - (s + a.sum()) * np.logaddexp.reduce(over_t, axis=-1, initial=0)
 
 
 def checked(counts: csr_array) -> csr_array:

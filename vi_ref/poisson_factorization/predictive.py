@@ -113,7 +113,8 @@ def _log_weights(counts: csr_array, prior: Prior, columns: Side, n_samples: int,
         log_phi = q.sample_log(1, rng)[0]
         log_p, log_r = draws.log_prior_of_rows(prior, log_theta), proposal.log_density(log_theta).sum(axis=1)
         log_mixture = np.logaddexp(log_r + math.log1p(-of_prior / n_samples), log_p + math.log(of_prior / n_samples))
-        mass = np.sum(np.exp(log_theta) * np.exp(log_phi).sum(axis=0), axis=1)
+        with np.errstate(over="ignore"):                 # a draw of the prior too large for a float has the weight 0
+            mass = np.exp(log_theta + np.logaddexp.reduce(log_phi)).sum(axis=1)
         log_weights[s] = draws.log_sums(counts, log_theta, log_phi) - mass + log_p - log_mixture
     return log_weights - csr_array((gammaln(counts.data + 1), counts.indices, counts.indptr), counts.shape).sum(axis=1)
 
