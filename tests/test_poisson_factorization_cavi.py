@@ -271,6 +271,9 @@ def test_start_reproduces_the_total():
     assert abs(rows.mean.sum(axis=0) @ columns.mean.sum(axis=0) / counts.sum() - 1) <= 0.05
     np.testing.assert_allclose(rows.mean.std() / rows.mean.mean(), 0.1, rtol=0.1)
     assert rows.row_rate is None and columns.row_rate.shape.shape == (100,)
+    few = counts * (1e-9 / counts.sum())
+    rows, columns = cavi.start(few, 5, (Prior(0.3, 1.0), Prior(0.3, 1.0)), np.random.default_rng(0))
+    assert abs(rows.mean.sum(axis=0) @ columns.mean.sum(axis=0) / few.sum() - 1) <= 0.05
     empty = cavi.start(csr_array((3, 2)), 2, (Prior(0.3, 1.0), Prior(0.3, 1.0)), np.random.default_rng(0))
     assert all(np.isfinite(side.mean).all() and (side.mean > 0).all() for side in empty)
 
@@ -329,3 +332,21 @@ def test_inferred_rows_find_the_better_end_of_two():
         best, worse = (cavi.update(counts, side, columns) for side in (best, worse))
     found, best, worse = (cavi.elbo(counts, side, columns) for side in (found, best, worse))
     assert abs(found - best) < 1e-6 and worse < best - 1
+
+
+def test_counts_and_sides_that_do_not_fit():
+    """Compiled code reads what lies beyond an array: no pass may begin."""
+    counts, rows, columns = problem()
+    for change in (lambda: cavi.update(counts, columns, rows), lambda: cavi.elbo(counts, rows, rows),
+                   lambda: sweep.expected_counts(counts[:3], rows.table, columns.table),
+                   lambda: cavi.infer_rows(counts[:, :4], columns, Prior(0.3, 1.0), n_sweeps=3, tol=0.0),
+                   lambda: sweep.expected_counts(counts, rows.table, problem(K=2)[2].table),
+                   lambda: cavi.factorize(counts.T.tocsr(), (rows, columns), n_sweeps=3)):
+        with pytest.raises(ValueError, match=r"^rows and columns must be one for each of counts', \(\d, \d\), with"):
+            change()
+    with pytest.raises(ValueError, match=r"^look_every must be a whole number of at least 1, got 0"):
+        cavi.factorize(counts, (rows, columns), n_sweeps=3, look_every=0)
+    with pytest.raises(ValueError, match=r"^n_sweeps must be a whole number of at least 0, got -1"):
+        cavi.factorize(counts, (rows, columns), n_sweeps=-1)
+    with pytest.raises(ValueError, match=r"^n_sweeps must be a whole number of at least 1, got 0"):
+        cavi.infer_rows(counts, columns, Prior(0.3, 1.0), n_sweeps=0, tol=0.0)

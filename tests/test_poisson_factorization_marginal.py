@@ -307,8 +307,11 @@ def test_bad_calls():
         model.log_joint(np.zeros((5, 20)))
     with pytest.raises(ValueError, match=r"^log_theta must have the model's 21 columns, got shape \(5, 22\)"):
         model.grad_log_joint(np.zeros((5, 22)))
-    with pytest.raises(ValueError, match=r"^q must be a vi_ref.Gamma of the model's 21 unknowns, got Gamma"):
+    with pytest.raises(ValueError, match=r"^rows and columns must be sides of shapes \(4, 2\) and \(3, 2\), got "):
         model.pack(q.rows, q.columns)
+    q = sides(COUNTS, (OWN, OWN), 2)
+    with pytest.raises(ValueError, match=r"^rows and columns must be sides of shapes .*, got \(3, 2\) and \(4, 2\)"):
+        model.pack(q.columns, q.rows)
     with pytest.raises(ValueError, match=r"^q must be a vi_ref.Gamma of the model's 21 unknowns, got Gamma"):
         model.unpack(Gamma(np.ones(20), 1.0))
     with pytest.raises(ValueError, match=r"^n_samples must be a whole number of at least 2, got 1"):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from vi_ref import _validate
 from vi_ref.gamma import Gamma
 from vi_ref.poisson_factorization import sweep
 from vi_ref.special import digamma_minus_log_ufunc, trigamma_minus_reciprocal_ufunc
@@ -89,7 +90,7 @@ def side(prior: Prior, shape: Array, rate: Array, n_threads: int = 1) -> Side:
 
 def start(counts: csr_array, n_components: int, priors: tuple[Prior, Prior],
           rng: np.random.Generator) -> tuple[Side, Side]:
-    """Where to begin: every gamma of one mean, which reproduces the total count, times noise of a tenth.
+    """Where to begin: every gamma of one mean, which reproduces the total (1 if it is 0), times noise of a tenth.
 
     Parameters
     ----------
@@ -99,7 +100,7 @@ def start(counts: csr_array, n_components: int, priors: tuple[Prior, Prior],
         Of the rows' side and of the columns'.
     rng : numpy.random.Generator
     """
-    level = np.sqrt(max(counts.sum(), 1.0) / counts.shape[0] / counts.shape[1] / n_components)
+    level = np.sqrt((counts.sum() or 1.0) / counts.shape[0] / counts.shape[1] / n_components)
     noise = (rng.gamma(100.0, 0.01, (n, n_components)) for n in counts.shape)
     return tuple(side(p, np.full_like(z, 100.0), 100.0 / (level * z)) for p, z in zip(priors, noise, strict=True))
 
@@ -133,7 +134,7 @@ def divergence(mine: Side, n_threads: int = 1) -> float:
     if mine.row_rate is None:
         return to_mean_rate
     own, s = mine.row_rate, mine.prior.spread
-    jensen = np.log(own.mean) - own.mean_log               # what E[log rate] is below log E[rate]
+    jensen = -digamma_minus_log_ufunc(own.shape)           # what E[log rate] is below log E[rate]
     to_prior = sweep.divergences(sweep.table(own.shape[:, None].copy(), own.rate[:, None].copy()), np.full(1, float(s)),
                                  np.zeros(own.shape.size), np.full(1, s / mine.prior.rate))
     return to_mean_rate + mine.prior_shape.sum() * jensen.sum() + to_prior.sum()
@@ -159,7 +160,13 @@ def factorize(counts: csr_array, begin: tuple[Side, Side], *, n_sweeps: int, tol
         At most so many; the result is the same, bit for bit.
     say : callable
         Told the number of sweeps and the ELBO at each look.
+
+    Raises
+    ------
+    ValueError
+        If n_sweeps is no whole number of at least 0, look_every none of at least 1, or counts do not fit the sides.
     """
+    n_sweeps, look_every = _validate.whole("n_sweeps", n_sweeps, 0), _validate.whole("look_every", look_every, 1)
     rows, columns = begin
     transposed, looks, done, converged = counts.T.tocsr(), [], 0, False
     while True:
@@ -197,8 +204,13 @@ def infer_rows(counts: csr_array, columns: Side, prior: Prior, *, n_sweeps: int,
         At most so many; at least 1.
     tol : float
     n_threads : int
+
+    Raises
+    ------
+    ValueError
+        If n_sweeps is no whole number of at least 1, or counts do not fit the columns.
     """
-    n, K = counts.shape[0], columns.table.shape.shape[1]
+    n_sweeps, n, K = _validate.whole("n_sweeps", n_sweeps, 1), counts.shape[0], columns.table.shape.shape[1]
     shape, rate, moving = np.full((n, K), 100.0), np.ones((n, K)) * 100 * prior.rate / prior.shape, np.arange(n)
     rows = side(prior._replace(learned=False), shape, rate, n_threads)
     part = rows

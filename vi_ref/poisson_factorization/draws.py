@@ -91,15 +91,16 @@ def log_prior_of_rows(prior: Prior, logs: Array) -> Array:
 
 
 def checked(counts: csr_array) -> csr_array:
-    """The table with floats for counts, each place once, or an error that says what is wrong with it."""
+    """The table with positive floats for counts, each place once, or an error that says what is wrong with it."""
     if not isinstance(counts, csr_array) or counts.ndim != 2 or 0 in counts.shape:
         raise ValueError(f"counts must be a scipy.sparse.csr_array of at least one row and column, got {counts!r:.60}")
     data = _validate.real("counts", counts.data)
     _validate.require("counts", "non-negative and finite", data, np.isfinite(data) & (data >= 0))
     table = csr_array((data, counts.indices, counts.indptr), shape=counts.shape)
-    if not table.has_canonical_format:
+    if not (table.has_canonical_format and data.all()):
         table = table.copy()
         table.sum_duplicates()
+        table.eliminate_zeros()
     return table
 
 

@@ -114,6 +114,10 @@ class MarginalFactorization:
 
     def pack(self, rows: Side, columns: Side) -> Gamma:
         """The q of both sides as one row of gammas, (n_unknowns,), in the order of the unknowns."""
+        (m, D), K = self.counts.shape, self.n_components
+        got = rows.table.shape.shape, columns.table.shape.shape
+        if got != ((m, K), (D, K)):
+            raise ValueError(f"rows and columns must be sides of shapes {m, K} and {D, K}, got {got[0]} and {got[1]}")
         own = [side.row_rate for side in (rows, columns) if side.row_rate is not None]
         parts = [rows.q, columns.q, *own]
         q = Gamma(*(np.concatenate([getattr(part, name).ravel() for part in parts]) for name in ("shape", "rate")))

@@ -62,7 +62,7 @@ def best(counts: csr_array, rows: Table, columns: Table, prior_shape: Array, own
         At most so many; the result is the same.
     """
     made = Table(*np.empty((3, *rows.shape.shape)), *np.empty((2, len(rows.shape))))
-    parts = _equal(counts.indptr, n_threads)
+    parts = _runs(counts, rows, columns, n_threads)
     spread(lambda part: _best(counts.indptr, counts.indices, counts.data, *rows[:3], *columns[:3],
                               prior_shape, own_rate, common_rate, *made, part.start, part.stop), parts, n_threads)
     return made
@@ -83,7 +83,7 @@ def expected_counts(counts: csr_array, rows: Table, columns: Table, n_threads: i
         At most so many; the result is the same.
     """
     out = np.empty_like(rows.scaled)
-    parts = _equal(counts.indptr, n_threads)
+    parts = _runs(counts, rows, columns, n_threads)
     spread(lambda part: _share_out(counts.indptr, counts.indices, counts.data, *rows[:3], *columns[:3], out,
                                    part.start, part.stop), parts, n_threads)
     return out
@@ -92,10 +92,10 @@ def expected_counts(counts: csr_array, rows: Table, columns: Table, n_threads: i
 def log_sums(counts: csr_array, rows: Table, columns: Table, n_threads: int = 1) -> Array:
     """Of each row, sum_d [x_id log sum_k exp(E[log theta_ik] + E[log phi_dk]) - log x_id!], (m,).
 
-    Book eq. `eq-pf-bound`.
+    Book eq. `eq-pf-bound`. Counts and tables as of `expected_counts`.
     """
     out = np.empty(len(rows.largest))
-    parts = _equal(counts.indptr, n_threads)
+    parts = _runs(counts, rows, columns, n_threads)
     spread(lambda part: _log_sums(counts.indptr, counts.indices, counts.data, *rows[:4], *columns[:4], out,
                                   part.start, part.stop), parts, n_threads)
     return out
@@ -120,6 +120,15 @@ def threads(n_nonzeros: int, n_jobs: int | None) -> int:
     if n_jobs is None:
         return processors if n_nonzeros >= _THREADED else 1
     return max(1, processors + 1 + n_jobs) if n_jobs < 0 else n_jobs
+
+
+def _runs(counts: csr_array, rows: Table, columns: Table, n_threads: int) -> list[slice]:
+    """Runs of the table's rows, or an error: compiled code would read beyond the end of tables that do not fit."""
+    (n, K), (D, same) = rows.shape.shape, columns.shape.shape
+    if counts.shape != (n, D) or K != same:
+        raise ValueError(f"rows and columns must be one for each of counts', {counts.shape}, with the same components, "
+                         f"got {n, K} and {D, same}")
+    return _equal(counts.indptr, n_threads)
 
 
 def _equal(ends: NDArray, n_threads: int) -> list[slice]:
