@@ -345,6 +345,7 @@ def test_the_same_bits_on_any_number_of_threads(prior):
             np.testing.assert_array_equal(other, first)
 
 
+@pytest.mark.slow
 def test_memory_goes_with_the_non_zeros_and_the_factors():
     """200 000 x 100 000: 160 GB if it were made dense. A side's array of K = 3 is 4.8 MB or 2.4 MB."""
     rng = np.random.default_rng(94)

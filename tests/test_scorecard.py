@@ -305,6 +305,7 @@ def test_a_picture_without_a_time_can_be_drawn(alone, seeds):
     assert ("failed" in report.summary(result)) == (seeds == 0)
 
 
+@pytest.mark.slow
 def test_a_library_that_cannot_be_imported_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "torch.py").write_text("raise ImportError('broken\\n  as can be')")
     monkeypatch.chdir(tmp_path)
