@@ -221,15 +221,18 @@ def test_a_stored_zero_is_none():
     assert stored.nnz == 2 and with_zero.log_p == without.log_p
 
 
-@pytest.mark.parametrize("prior", [PRIOR, OWN])
-def test_a_row_has_the_same_draws_whichever_rows_come_with_it(prior):
-    x, options = csr_array(np.random.default_rng(85).poisson(3.0, (270, 2))), {"n_sweeps": 4}
-    side = columns(PHI, 3.0)
+@pytest.mark.parametrize(("prior", "phi"), [(PRIOR, PHI), (OWN, PHI), (Prior(1.2, 0.5), PHI[:, :1])])
+def test_a_row_has_the_same_draws_whichever_rows_come_with_it(prior, phi):
+    x, options = csr_array(np.random.default_rng(85).poisson(3.0, (270, 2))), {"n_sweeps": 12}
+    side = columns(phi, 3.0)
     found = log_marginal(x, prior, side, 25, np.random.default_rng(86), **options)
     order = np.random.default_rng(87).permutation(270)[:100]
     part = log_marginal(x[order], prior, side, 25, np.random.default_rng(86), **options)
     for name in ("log_p", "standard_error", "khat"):
         np.testing.assert_array_equal(getattr(part, name), getattr(found, name)[order])
+    for i in range(20):
+        alone = log_marginal(x[[i]], prior, side, 25, np.random.default_rng(86), **options)
+        assert (alone.log_p[0], alone.standard_error[0]) == (found.log_p[i], found.standard_error[i])
     # rows with other counts have draws of theta of their own: log p / expected count would be alike otherwise
     first, second = (_log_gammas_of(row) for row in ([[3, 1]], [[1, 3]]))
     assert np.all(first != second)

@@ -239,14 +239,16 @@ def learned(mine: Side) -> Prior:
 def shape_from(gap: Array) -> Array:
     """The shape whose log mean is above the mean logarithm by `gap`: log a - psi(a) = gap, positive.
 
-    Newton's steps in 1/a (Minka 2002, Estimating a Gamma distribution), from 1/(2 gap), until they stand still.
+    Newton's steps in 1/a (Minka 2002, Estimating a Gamma distribution), from 1/(2 gap), until they stand still, each
+    by itself.
     """
-    shape = 0.5 / gap
+    shape, still = 0.5 / gap, np.zeros_like(gap, bool)
     for _ in range(50):
         slope = shape**2 * trigamma_minus_reciprocal_ufunc(shape)
         step = shape * (gap + digamma_minus_log_ufunc(shape)) / slope
-        shape, before = shape / (1 + step), shape
-        if np.all(np.abs(shape - before) <= 4 * np.finfo(float).eps * shape):
+        shape, before = np.where(still, shape, shape / (1 + step)), shape
+        still = np.abs(shape - before) <= 4 * np.finfo(float).eps * shape
+        if still.all():
             break
     return shape
 

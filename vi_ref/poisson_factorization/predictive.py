@@ -47,9 +47,10 @@ def log_marginal(counts: csr_array, rows_prior: Prior, columns: Side, n_samples:
     about standard_error^2 / 2 on average. A row's own rate is integrated out in closed form. As the rows share their
     draws of phi, their errors are correlated.
 
-    The proposal is the product of gammas nearest to theta's posterior, in KL(posterior || proposal), as a Gibbs sampler
-    finds it; q(theta) of `cavi.infer_rows`, the nearest in the other direction, is too narrow. A few draws of the prior
-    go with it: no weight is then above 1 / prior_share, and their variance is finite whatever k-hat says.
+    The proposal g is the product of gammas nearest, in KL(p || g), to the p of theta that a Gibbs sampler dwells in:
+    where phi is known, the posterior. q(theta) of `cavi.infer_rows`, the nearest in the other direction, is too narrow.
+    A few draws of the prior go with it: no weight is then above 1 / prior_share, and their variance is finite whatever
+    k-hat says.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def log_marginal(counts: csr_array, rows_prior: Prior, columns: Side, n_samples:
         S, at least 2; k-hat needs 21. Time goes with S K (D + non-zeros); the draws of 256 rows are held at a time.
     rng : numpy.random.Generator
         Gives one seed. With the same seed a row has the same draws whichever rows come with it, but for the draws of
-        phi all its own.
+        phi all its own; equal rows have equal draws.
     n_sweeps : int
         Of the Gibbs sampler, at least 2; each takes about as long as two draws.
     prior_share : float
@@ -122,19 +123,20 @@ def _log_weights(counts: csr_array, prior: Prior, columns: Side, n_samples: int,
 def _averaged(log_weights: Array) -> Marginal:
     """The log of the mean of each column's weights, (S, n), and what their spread says of it."""
     n_samples, top = len(log_weights), log_weights.max(axis=0)
-    weights = np.exp(log_weights - top)
-    mean = weights.mean(axis=0)
-    standard_error = weights.std(axis=0, ddof=1) / (mean * math.sqrt(n_samples))
+    weights = np.exp(np.ascontiguousarray(log_weights.T) - top[:, None])
+    mean = weights.mean(axis=1)
+    standard_error = weights.std(axis=1, ddof=1) / (mean * math.sqrt(n_samples))
     return Marginal(top + np.log(mean), standard_error, np.atleast_1d(psis(log_weights).khat), n_samples)
 
 
 def posterior_product(counts: csr_array, prior: Prior, columns: Side, n_sweeps: int, rng: np.random.Generator,
                       of_rows: Sequence[np.random.Generator] | None = None) -> Gamma:
-    """The product of gammas, (n, K), with theta's posterior means of theta and log theta, which is the nearest to it.
+    """The product of gammas, (n, K), with the means of theta and of log theta that Gibbs sampling finds.
 
-    Gibbs sampling: phi is drawn from q, each count shared out by a multinomial draw, theta drawn from its gamma given
-    the shares, the row's own rate given theta. Averaged are the means given the shares, over the last three quarters of
-    the sweeps. Book eqs. `eq-pf-gibbs` and `eq-pf-inclusive`.
+    In each sweep phi is drawn from q, each count shared out by a multinomial draw, theta drawn from its gamma given the
+    shares, the row's own rate given theta. Averaged are the means given the shares, over the last three quarters of the
+    sweeps. Book eqs. `eq-pf-gibbs` and `eq-pf-inclusive`. Where phi is known they are the posterior's, and no product
+    is nearer to it. Where it is not they are near it: what a row's own counts say of phi is left aside.
 
     Parameters
     ----------
@@ -162,8 +164,9 @@ def posterior_product(counts: csr_array, prior: Prior, columns: Side, n_sweeps: 
         if t >= n_sweeps // 4:
             means.append(given.mean)
             within -= digamma_minus_log_ufunc(given.shape)
-    mean = np.mean(means, axis=0)
-    among = np.maximum(-np.log(means / mean).mean(axis=0), 0.0)        # never negative but for rounding
+    drawn = np.stack(means, axis=-1)                     # a row's are added up along memory: the same bits, if alone
+    mean = drawn.mean(axis=-1)
+    among = np.maximum(-np.log(drawn / mean[..., None]).mean(axis=-1), 0.0)      # never negative but for rounding
     nearest = cavi.shape_from(among + within / len(means))
     return Gamma(nearest, nearest / mean)
 
