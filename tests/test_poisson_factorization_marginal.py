@@ -17,7 +17,7 @@ from vi_ref.poisson_factorization.cavi import Prior
 from vi_ref.poisson_factorization.marginal import MarginalFactorization, elbo_estimate, fit_gradient
 
 X = np.array([[3, 0, 1], [0, 0, 0], [7, 2, 0], [0, 1, 30]])
-COUNTS = csr_array(X)
+COUNTS = csr_array(X.astype(float))
 PER_COMPONENT = Prior(np.array([0.6, 2.5]), np.array([0.9, 4.0]))
 OWN = Prior(0.7, 2.0, spread=1.5)
 PRIORS = pytest.mark.parametrize("priors", [(PER_COMPONENT, Prior(0.3, 0.3)), (OWN, PER_COMPONENT), (OWN, OWN),
@@ -203,7 +203,7 @@ def mean_log_rate(q_theta, q_phi):
 
 def marginal_elbo(x, rows, columns):
     """The exact ELBO of the marginal likelihood: the bound with its log sums exchanged for the mean log rates."""
-    value = cavi.elbo(csr_array(x), rows, columns)
+    value = cavi.elbo(csr_array(x.astype(float)), rows, columns)
     for i, d in np.argwhere(x):
         theta, phi = (Gamma(side.q.shape[n], side.q.rate[n]) for side, n in ((rows, i), (columns, d)))
         value += x[i, d] * (mean_log_rate(theta, phi) - np.log(np.exp(theta.mean_log + phi.mean_log).sum()))
@@ -262,8 +262,9 @@ def one_cell():
 # 0.54, 0.08 (0.081 to 0.085 of five seeds) and 0.41 nats apart.
 def test_bound_elbo_fit_and_evidence_come_in_that_order():
     x, priors, log_p = one_cell()
-    q = sides(csr_array(x), priors, 2, n_sweeps=2000)
-    found = fit_gradient(csr_array(x), (q.rows, q.columns), n_steps=500, rng=np.random.default_rng(68))
+    counts = csr_array(x.astype(float))
+    q = sides(counts, priors, 2, n_sweeps=2000)
+    found = fit_gradient(counts, (q.rows, q.columns), n_steps=500, rng=np.random.default_rng(68))
     values = [q.elbo[-1], marginal_elbo(x, q.rows, q.columns), marginal_elbo(x, found.rows, found.columns), log_p]
     assert np.all(np.diff(values) > 0.07)
 
@@ -271,7 +272,7 @@ def test_bound_elbo_fit_and_evidence_come_in_that_order():
 @pytest.mark.parametrize("seed", [69, 70])
 def test_gradient_rises_above_the_end_of_coordinate_ascent(seed):
     rng, priors = np.random.default_rng(seed), (Prior(1.0, 1.0), Prior(1.0, 1.0))
-    counts = csr_array(rng.poisson(2 * rng.gamma(1, 1, (30, 3)) @ rng.gamma(1, 1, (3, 12))))
+    counts = csr_array(rng.poisson(2 * rng.gamma(1, 1, (30, 3)) @ rng.gamma(1, 1, (3, 12))).astype(float))
     q, model = sides(counts, priors, 3, seed, n_sweeps=500), MarginalFactorization(counts, priors, 3)
     found = fit_gradient(counts, (q.rows, q.columns), n_steps=300, n_samples=4, rng=rng)
     before, after = (elbo_estimate(model, model.pack(*ends), 2000, rng)

@@ -14,7 +14,7 @@ from scipy.special import betaln, gammaln
 from vi_ref import _validate
 from vi_ref._compiled import njit
 from vi_ref.poisson_factorization.cavi import Prior
-from vi_ref.poisson_factorization.sweep import _BLOCK, _LEAST, _add, _sums
+from vi_ref.poisson_factorization.sweep import _BLOCK, _LEAST, _add, _in_logarithms, _sums
 
 Array = NDArray[np.float64]
 
@@ -128,7 +128,7 @@ def _log_gamma(shape: Array | float, log_scaled: Array) -> Array:
 def _log_sums(indptr, indices, data, log_theta, log_phi, out):
     row, largest = _scaled(log_theta)
     column, largests = _scaled(log_phi)
-    weight = np.empty(_BLOCK)
+    nothing, weight = np.zeros(row.shape[1]), np.empty(_BLOCK)
     for i in range(out.size):
         out[i] = 0.0
         for start in range(indptr[i], indptr[i + 1], _BLOCK):
@@ -139,9 +139,7 @@ def _log_sums(indptr, indices, data, log_theta, log_phi, out):
                 if weight[j - start] >= _LEAST:
                     out[i] += data[j] * (math.log(weight[j - start]) + largest[i] + largests[d])
                 else:
-                    logs = log_theta[i] + log_phi[d]
-                    top = logs.max()
-                    out[i] += data[j] * (top + math.log(np.exp(logs - top).sum()))
+                    out[i] += data[j] * _in_logarithms(log_theta[i], log_phi[d], 0.0, nothing)
 
 
 @njit
@@ -149,10 +147,11 @@ def _shares(indptr, indices, data, log_theta, log_phi, of_rows, of_columns):
     row, _ = _scaled(log_theta)
     column, _ = _scaled(log_phi)
     weight, far = np.empty(_BLOCK), np.zeros_like(of_columns)
+    extra, share = np.empty(row.shape[1]), np.empty(row.shape[1])
     of_rows[:] = 0.0
     of_columns[:] = 0.0
     for i in range(len(row)):
-        extra = np.zeros(row.shape[1])
+        extra[:] = 0.0
         for start in range(indptr[i], indptr[i + 1], _BLOCK):
             end = min(start + _BLOCK, indptr[i + 1])
             _sums(row[i], column, indices[start:end], weight)
@@ -164,16 +163,17 @@ def _shares(indptr, indices, data, log_theta, log_phi, of_rows, of_columns):
                         of_columns[d, k] += weight[j - start] * row[i, k]
                 else:
                     weight[j - start] = 0.0
-                    logs = log_theta[i] + log_phi[d]
-                    share = np.exp(logs - logs.max())
-                    share *= data[j] / share.sum()
-                    extra += share
-                    far[d] += share
+                    share[:] = 0.0
+                    _in_logarithms(log_theta[i], log_phi[d], data[j], share)
+                    for k in range(share.size):
+                        extra[k] += share[k]
+                        far[d, k] += share[k]
             _add(weight, column, indices[start:end], of_rows[i])
         for k in range(extra.size):
             of_rows[i, k] = row[i, k] * of_rows[i, k] + extra[k]
-    of_columns *= column
-    of_columns += far
+    for d in range(len(column)):
+        for k in range(extra.size):
+            of_columns[d, k] = of_columns[d, k] * column[d, k] + far[d, k]
 
 
 @njit
@@ -181,7 +181,9 @@ def _scaled(logs):
     """Exponentials of each row over its largest, and the logarithm of that largest."""
     scaled, largest = np.empty(logs.shape), np.empty(len(logs))
     for i in range(len(logs)):
-        largest[i] = logs[i].max()
+        largest[i] = -np.inf
+        for k in range(logs.shape[1]):
+            largest[i] = max(largest[i], logs[i, k])
         for k in range(logs.shape[1]):
             scaled[i, k] = math.exp(logs[i, k] - largest[i])
     return scaled, largest

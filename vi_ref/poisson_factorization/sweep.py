@@ -165,7 +165,8 @@ def _share_out(indptr, indices, data, shape, rate, row, shapes, rates, column, o
                     weight[j - start] = data[j] / weight[j - start]
                 else:
                     weight[j - start] = 0.0
-                    _in_logarithms(shape[i], rate[i], shapes[indices[j]], rates[indices[j]], data[j], out[i])
+                    d = indices[j]
+                    _in_logarithms(_mean_log(shape[i], rate[i]), _mean_log(shapes[d], rates[d]), data[j], out[i])
             _add(weight, column, indices[start:end], total)
         for k in range(row.shape[1]):
             out[i, k] += row[i, k] * total[k]
@@ -206,7 +207,8 @@ def _log_sums(indptr, indices, data, shape, rate, row, largest, shapes, rates, c
                 if weight[j - start] >= _LEAST:
                     out[i] += data[j] * (math.log(weight[j - start]) + largest[i] + largests[d])
                 else:
-                    out[i] += data[j] * _in_logarithms(shape[i], rate[i], shapes[d], rates[d], 0.0, nothing)
+                    mine, other = _mean_log(shape[i], rate[i]), _mean_log(shapes[d], rates[d])
+                    out[i] += data[j] * _in_logarithms(mine, other, 0.0, nothing)
                 if data[j] != 1.0:
                     out[i] -= math.lgamma(data[j] + 1.0)
 
@@ -231,14 +233,22 @@ def _add(weight, column, indices, total):
 
 
 @njit
-def _in_logarithms(shape, rate, shapes, rates, count, shared):
-    """Log of the sum of exp(E[log theta_k] + E[log phi_k]); `count`, shared out in proportion, is added to `shared`."""
-    logs = np.empty(shape.size)
-    for k in range(shape.size):
-        logs[k] = digamma(shape[k]) - math.log(rate[k]) + digamma(shapes[k]) - math.log(rates[k])
-    top, total = logs.max(), 0.0
-    for k in range(shape.size):
-        total += math.exp(logs[k] - top)
-    for k in range(shape.size):
-        shared[k] += count * math.exp(logs[k] - top) / total
+def _in_logarithms(mine, other, count, shared):
+    """Log of the sum of exp(mine_k + other_k); `count`, shared out in proportion, is added to `shared`."""
+    top, total = -np.inf, 0.0
+    for k in range(mine.size):
+        top = max(top, mine[k] + other[k])
+    for k in range(mine.size):
+        total += math.exp(mine[k] + other[k] - top)
+    for k in range(mine.size):
+        shared[k] += count * math.exp(mine[k] + other[k] - top) / total
     return top + math.log(total)
+
+
+@njit
+def _mean_log(shape, rate):
+    """E[log theta_k] of a row, (K,)."""
+    mean_log = np.empty(shape.size)
+    for k in range(shape.size):
+        mean_log[k] = digamma(shape[k]) - math.log(rate[k])
+    return mean_log
