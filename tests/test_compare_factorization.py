@@ -289,7 +289,7 @@ def test_what_follows_from_curves():
     assert factorization.targets({"NMF": [curve]}) == []
     assert factorization.slope({1000: 2.0, 10_000: 20.0, 100_000: 200.0}) == pytest.approx(1)
     assert factorization.slope({1000: 2.0, 4000: 4.0}) == pytest.approx(0.5)
-    assert factorization.slope({1000: 2.0}) is None
+    assert factorization.slope({1000: 2.0}) is factorization.slope({1000: -0.1, 4000: 4.0}) is None
 
 
 def test_a_process_of_its_own_is_measured(tmp_path, monkeypatch):

@@ -61,7 +61,7 @@ def warm(name: str) -> None:
     advance(2)
 
 
-def sweep(folder: str, name: str, n_threads: int, n: int = 4, least: float = 0.5) -> float:
+def sweep(folder: str, name: str, n_threads: int, n: int = 4, least: float = 2.0) -> float:
     """Seconds of one of the first sweeps: what a fit of 1 + n sweeps takes more than one of a single sweep, over n.
 
     What a fit does once, to start and to look at where it ends, is in both.
@@ -226,8 +226,11 @@ def targets(curves: Mapping[str, list[list[Mapping[str, Any]]]]) -> list[float |
 
 
 def slope(seconds: Mapping[str, float]) -> float | None:
-    """Least-squares slope of log seconds over log non-zeros, by the number of non-zeros; None from less than two."""
-    if len(seconds) < 2:
+    """Least-squares slope of log seconds over log non-zeros, by the number of non-zeros.
+
+    None from less than two, or where a difference of two fits, lost in what they vary by, came out negative.
+    """
+    if len(seconds) < 2 or min(seconds.values()) <= 0:
         return None
     return float(np.polyfit(np.log([float(size) for size in seconds]), np.log(list(seconds.values())), 1)[0])
 

@@ -168,6 +168,7 @@ def factorize(counts: csr_array, begin: tuple[Side, Side], *, n_sweeps: int, tol
     """
     n_sweeps, look_every = _validate.whole("n_sweeps", n_sweeps, 0), _validate.whole("look_every", look_every, 1)
     rows, columns = begin
+    del begin                                            # as large as what follows it
     transposed, looks, done, converged = counts.T.tocsr(), [], 0, False
     while True:
         looks.append((done, elbo(counts, rows, columns, n_threads)))

@@ -1,4 +1,4 @@
-"""Poisson factorisation as scikit-learn's decompositions are: fit, transform, components_, and a posterior besides."""
+"""Poisson factorisation as scikit-learn's decompositions are: fit, transform, and a posterior besides."""
 
 import warnings
 from dataclasses import replace
@@ -181,10 +181,13 @@ class PoissonFactorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         self._check_parameters(again)
         rng, n_threads = _generator(self.random_state), sweep.threads(counts.nnz, self.n_jobs)
         begun = self._former(counts, n_threads) if again else self._start(counts, rng, n_threads)
-        ended = cavi.factorize(counts, self._learning(begun), n_sweeps=self.max_iter - begun.n_sweeps, tol=self.tol,
-                               **self._looks(n_threads, begun))
-        self.n_iter_, self.converged_ = begun.n_sweeps + ended.n_sweeps, ended.converged
-        rows, columns, trace = ended.rows, ended.columns, np.concatenate([begun.elbo, ended.elbo[1:]])
+        done, trace, looks, begin = begun.n_sweeps, begun.elbo, self._looks(n_threads, begun.n_sweeps), [
+            self._learning(begun)]
+        del begun                                            # popped, the start's arrays go when they are left behind
+        ended = cavi.factorize(counts, begin.pop(), n_sweeps=self.max_iter - done, tol=self.tol,
+                               look_every=looks["look_every"], n_threads=n_threads, say=looks["say"])
+        self.n_iter_, self.converged_ = done + ended.n_sweeps, ended.converged
+        rows, columns, trace = ended.rows, ended.columns, np.concatenate([trace, ended.elbo[1:]])
         self.elbo_ = float(trace[-1])
         if self.tol > 0 and not ended.converged:
             warnings.warn(f"Maximum number of iterations {self.max_iter} reached. Increase it to improve convergence.",
@@ -406,11 +409,11 @@ class PoissonFactorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         prior = begun.rows.prior._replace(learned=self.prior == "learned")
         return replace(begun.rows, prior=prior), begun.columns
 
-    def _looks(self, n_threads: int, begun: Factorization | None = None) -> dict[str, Any]:
-        """How `cavi.factorize` is to look: at the beginning, or after what has begun, whose last look was told."""
+    def _looks(self, n_threads: int, done: int | None = None) -> dict[str, Any]:
+        """How `cavi.factorize` is to look: at the beginning, or after so many sweeps, the last of which was told."""
         def say(sweep: int, elbo: float) -> None:
-            if self.verbose and (begun is None or sweep > 0):
-                print(f"sweep {sweep if begun is None else begun.n_sweeps + sweep}: ELBO {elbo:.10g}")
+            if self.verbose and (done is None or sweep > 0):
+                print(f"sweep {(done or 0) + sweep}: ELBO {elbo:.10g}")
         return {"look_every": self.evaluate_every, "n_threads": n_threads, "say": say}
 
     def _gradient(self, counts: csr_array, begin: tuple[Side, Side], rng: np.random.Generator,

@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 
 from vi_ref._compiled import njit
 from vi_ref._threads import spread
-from vi_ref.special import digamma
+from vi_ref.special import _digamma_tail, digamma
 
 Array = NDArray[np.float64]
 
@@ -141,14 +141,37 @@ def _equal(ends: NDArray, n_threads: int) -> list[slice]:
 @njit
 def _fill(shape, rate, scaled, largest, total, first, last):
     """What a `Table` holds beside shapes and rates."""
+    exponent = np.empty(shape.shape[1])
     for i in range(first, last):
-        largest[i], total[i] = -np.inf, 0.0
-        for k in range(shape.shape[1]):
-            scaled[i, k] = digamma(shape[i, k]) - math.log(rate[i, k])
-            largest[i] = max(largest[i], scaled[i, k])
-            total[i] += shape[i, k] / rate[i, k]
-        for k in range(shape.shape[1]):
-            scaled[i, k] = math.exp(scaled[i, k] - largest[i])
+        total[i] = _exponentials(shape[i], rate[i], scaled[i], exponent)
+        highest, top = -np.inf, 0.0
+        for k in range(exponent.size):
+            highest = max(highest, exponent[k])
+        for k in range(exponent.size):
+            scaled[i, k] *= math.exp(exponent[k] - highest)
+            top = max(top, scaled[i, k])
+        largest[i] = math.log(top) + highest
+        for k in range(exponent.size):
+            scaled[i, k] /= top
+
+
+@njit(fastmath={"reassoc", "contract"})
+def _exponentials(shape, rate, factor, exponent):
+    """exp(psi(shape) - log rate) as factor exp(exponent), without a logarithm; and the means added up.
+
+    As `special.digamma`, with the ten reciprocals of the recurrence in pairs, 1/(x + j) + 1/(x + 9 - j) = (2x + 9) /
+    (x (x + 9) + j (9 - j)), and no branch, so that a processor takes several at once.
+    """
+    total = 0.0
+    for k in range(shape.size):
+        small = shape[k] < 10.0
+        x, far = (shape[k], shape[k] + 10.0) if small else (1.0, shape[k])
+        t = x * (x + 9.0)
+        pairs = (2.0 * x + 9.0) * (1 / t + 1 / (t + 8.0) + 1 / (t + 14.0) + 1 / (t + 18.0) + 1 / (t + 20.0))
+        factor[k] = far / rate[k]
+        exponent[k] = _digamma_tail(far) - (pairs if small else 0.0)
+        total += shape[k] / rate[k]
+    return total
 
 
 @njit
