@@ -29,9 +29,9 @@ _OF_A_BATCH = {"n_sweeps": 100, "tol": 1e-3}           # as LatentDirichletAlloc
 class PoissonFactorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Counts as sums of a few causes: x_id ~ Poisson(sum_k theta_ik phi_dk), gamma priors on theta and phi.
 
-    Fitted, it holds a gamma posterior of each activation theta_ik and each entry phi_dk of the components, the product
-    of which is the best in its family for the table. Work and memory are those of the non-zeros and of the factors: a
-    sparse table is never made dense.
+    Fitted, it holds a gamma of each activation theta_ik and of each entry phi_dk of the components. Their product
+    approximates the posterior and is close to a local maximum of the ELBO. Work and memory are those of the non-zeros
+    and of the factors: a sparse table is never made dense.
 
     Parameters
     ----------
@@ -112,6 +112,8 @@ class PoissonFactorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
     The ELBO has many maxima. On scikit-learn's digits, K = 10, single starts ended 0.006 nats a count apart, and the
     default `tol` stopped 0.0005 nats a count below where 500 sweeps led, after some 200.
+
+    Intervals from these gammas are too narrow as a rule: so the mean field is.
 
     After `partial_fit`, what `fit` had found out about its own rows is gone: ``activation_posterior_``, ``elbo_``,
     ``elbo_trace_`` and ``converged_``.
@@ -311,6 +313,8 @@ class PoissonFactorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray[np.int64]:
         """New rows, independent draws of what `score_samples` scores: activations from the prior, components from q.
+
+        With the hierarchical prior and `spread` up to 1 activations have no finite mean: some rows are very large.
 
         Parameters
         ----------
