@@ -267,6 +267,7 @@ def test_duplicates_wide_indices_and_explicit_zeros_on_a_copy():
             array.flags.writeable = False
         found, truth = (PoissonFactorization(2, random_state=0).fit(X) for X in (table, dense))
         np.testing.assert_array_equal(found.components_, truth.components_)
+        assert np.all(found._table(table, reset=False).data > 0)
         np.testing.assert_array_equal(found.transform(table), truth.transform(dense))
         assert found.marginal(table).log_p.tolist() == truth.marginal(dense).log_p.tolist()
         found.partial_fit(table)
