@@ -121,7 +121,8 @@ def update(counts: csr_array, mine: Side, other: Side, n_threads: int = 1) -> Si
 def elbo(counts: csr_array, rows: Side, columns: Side, n_threads: int = 1) -> float:
     """The ELBO in nats, with every count shared out in the best proportions: book eq. `eq-pf-bound`.
 
-    Exact up to rounding: of the sizes of its terms, of which log x! and the log sums are the largest.
+    Exact up to rounding of the sizes of its terms: as a rule log x! and the log sums are the largest, with shapes or a
+    spread beyond 1e10 the divergences'.
     """
     shared = sweep.log_sums(counts, rows.table, columns.table, n_threads).sum()
     mass = rows.mean.sum(axis=0) @ columns.mean.sum(axis=0)
@@ -155,7 +156,7 @@ def factorize(counts: csr_array, begin: tuple[Side, Side], *, n_sweeps: int, tol
     tol : float
         It ends where the ELBO rises by less than `tol` of its size a sweep, between two looks.
     look_every : int
-        Sweeps from one look at the ELBO to the next; a look costs about half a sweep.
+        Sweeps from one look at the ELBO to the next; a look costs about as much as a sweep.
     n_threads : int
         At most so many; the result is the same, bit for bit.
     say : callable

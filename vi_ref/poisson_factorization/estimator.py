@@ -1,6 +1,7 @@
 """Poisson factorisation as scikit-learn's decompositions are: fit, transform, and a posterior besides."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from numbers import Integral
 from typing import Any
@@ -183,11 +184,10 @@ class PoissonFactorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         self._check_parameters(again)
         rng, n_threads = _generator(self.random_state), sweep.threads(counts.nnz, self.n_jobs)
         begun = self._former(counts, n_threads) if again else self._start(counts, rng, n_threads)
-        done, trace, looks, begin = begun.n_sweeps, begun.elbo, self._looks(n_threads, begun.n_sweeps), [
-            self._learning(begun)]
+        done, trace, begin = begun.n_sweeps, begun.elbo, [self._learning(begun)]
         del begun                                            # popped, the start's arrays go when they are left behind
         ended = cavi.factorize(counts, begin.pop(), n_sweeps=self.max_iter - done, tol=self.tol,
-                               look_every=looks["look_every"], n_threads=n_threads, say=looks["say"])
+                               look_every=self.evaluate_every, n_threads=n_threads, say=self._say(done))
         self.n_iter_, self.converged_ = done + ended.n_sweeps, ended.converged
         rows, columns, trace = ended.rows, ended.columns, np.concatenate([trace, ended.elbo[1:]])
         self.elbo_ = float(trace[-1])
@@ -396,7 +396,8 @@ class PoissonFactorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         """The best of some starts after some sweeps, or the only one after none, if nothing is chosen or learned."""
         first = min(_FIRST, self.max_iter) if self.n_init > 1 or self.prior == "learned" else 0
         starts = (cavi.start(counts, self.n_components, self._priors(counts), rng) for _ in range(self.n_init))
-        begun = (cavi.factorize(counts, start, n_sweeps=first, **self._looks(n_threads)) for start in starts)
+        begun = (cavi.factorize(counts, start, n_sweeps=first, look_every=self.evaluate_every, n_threads=n_threads,
+                                say=self._say()) for start in starts)
         return max(begun, key=lambda fit: fit.elbo[-1])
 
     def _former(self, counts: csr_array, n_threads: int) -> Factorization:
@@ -406,19 +407,19 @@ class PoissonFactorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             rows = cavi.side(prior, former.shape.copy(), former.rate.copy(), n_threads)
         else:
             rows = cavi.infer_rows(counts, columns, prior, **_OF_NEW_ROWS, n_threads=n_threads)
-        return cavi.factorize(counts, (rows, columns), n_sweeps=0, **self._looks(n_threads))
+        return cavi.factorize(counts, (rows, columns), n_sweeps=0, n_threads=n_threads, say=self._say())
 
     def _learning(self, begun: Factorization) -> tuple[Side, Side]:
         """Both sides, with the rows' prior learned from now on if it is to be."""
         prior = begun.rows.prior._replace(learned=self.prior == "learned")
         return replace(begun.rows, prior=prior), begun.columns
 
-    def _looks(self, n_threads: int, done: int | None = None) -> dict[str, Any]:
-        """How `cavi.factorize` is to look: at the beginning, or after so many sweeps, the last of which was told."""
+    def _say(self, done: int | None = None) -> Callable[[int, float], None]:
+        """What to do at a look, from the beginning or after so many sweeps, the last of which was told."""
         def say(sweep: int, elbo: float) -> None:
             if self.verbose and (done is None or sweep > 0):
                 print(f"sweep {(done or 0) + sweep}: ELBO {elbo:.10g}")
-        return {"look_every": self.evaluate_every, "n_threads": n_threads, "say": say}
+        return say
 
     def _gradient(self, counts: csr_array, begin: tuple[Side, Side], rng: np.random.Generator,
                   n_threads: int) -> tuple[Side, Side, Array]:

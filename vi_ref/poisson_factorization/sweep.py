@@ -104,8 +104,8 @@ def log_sums(counts: csr_array, rows: Table, columns: Table, n_threads: int = 1)
 def divergences(mine: Table, prior_shape: Array, own_rate: Array, common_rate: Array, n_threads: int = 1) -> Array:
     """KL of each row's gammas to Gamma(prior_shape_k, own_rate_i + common_rate_k), added up, (n,).
 
-    The textbook's sum, good to rounding of the sizes of its terms; `Gamma.kl` keeps its digits, at thirty times the
-    cost.
+    The textbook's sum, good to rounding of the sizes of its terms; `Gamma.kl` keeps its digits, at some forty
+    times the cost.
     """
     out = np.empty(len(mine.shape))
     parts = _equal(np.arange(0, mine.shape.size + 1, mine.shape.shape[1]), n_threads)
