@@ -3251,6 +3251,14 @@ MUTATIONS = [
      "_digamma_tail(far) - (pairs",
      "-(pairs",
      "tests/test_poisson_factorization_cavi.py::test_expected_counts_are_the_proportions_dense"),
+    ("vi_ref/poisson_factorization/sweep.py",
+     "total += shape[k] / rate[k]",
+     "total -= shape[k] / rate[k]",
+     "tests/test_poisson_factorization_cavi.py::test_update_is_the_textbooks"),
+    ("vi_ref/poisson_factorization/sweep.py",
+     "out[i] -= math.lgamma(data[j] + 1.0)",
+     "out[i] += math.lgamma(data[j] + 1.0)",
+     "tests/test_poisson_factorization_cavi.py::test_expected_counts_are_the_proportions_dense"),
 ]
 
 
