@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 sys.path[:0] = [str(BOOK / "_ext"), str(ROOT / "tests")]
 import check_book  # noqa: E402
-from reading import definition, source, traces  # noqa: E402
+from reading import definition, source, statements, traces  # noqa: E402
 
 PAGES = {page.stem: page.read_text(encoding="utf-8") for page in sorted(BOOK.glob("*.md"))}
 TEXT = "\n".join(PAGES.values())
@@ -53,6 +53,12 @@ def test_every_equation_cited_in_code_is_traced_to_that_code_and_the_other_way_r
 
 def test_every_traced_block_is_read():
     assert TEXT.count(":::{traced}") == len(traces())
+
+
+def test_every_statement_has_a_title_and_a_label_and_is_in_the_index():
+    listed = [statement.label for statement in statements()]
+    assert len(listed) > 70 and len(set(listed)) == len(listed)
+    assert len(listed) == len(re.findall(r"\{prf:(?!ref\}|proof\})", TEXT))
 
 
 @pytest.mark.parametrize("trace", traces(), ids=lambda trace: trace.label)

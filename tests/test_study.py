@@ -78,6 +78,22 @@ def test_the_cost_counts_rows_given_to_the_model(comparison):
         assert row["variance_evaluations"] == row["variance"] * row["evaluations"]
 
 
+def test_what_is_asked_of_the_model_is_noted(comparison):
+    """Each function is called by name in the estimator's own file."""
+    slope, terms = ["grad_log_joint", "log_joint"], ["log_joint", "log_joint_terms"]
+    for label, asked in (("score", ["log_joint"]), ("score, leave one out", ["log_joint"]),
+                         ("score, Rao-Blackwell", terms), ("measure-valued", ["log_joint"]), ("G-REP", slope),
+                         ("RSVI, B = 1", slope), ("reparameterized", slope), ("sticking the landing", slope)):
+        assert all(rows[label]["asked"] == asked for rows in comparison.values())
+
+
+def test_times_are_the_least_of_each_in_those_of_the_full_gradient():
+    times = ({"reparameterized": 4.0, "score": 3.0}, {"reparameterized": 2.0, "score": 8.0})
+    digit = {point: {label: {"seconds": s} for label, s in of.items()} | {"RSVI, B = 0": None}
+             for point, of in zip(("start", "optimum"), times, strict=True)}
+    assert study.relative_times(digit) == {"reparameterized": 1.0, "score": 1.5}
+
+
 def test_bare_rejection_sampling_is_left_out_below_shape_1():
     model = PoissonGamma(Gamma([0.5, 3.0], 1.0), [[0, 1]])
     result = study.compare(model, replicates=2, labels=["RSVI, B = 0", "RSVI, B = 1"])

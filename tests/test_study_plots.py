@@ -24,6 +24,28 @@ def test_gradient_noise_shows_every_variance(model):
     assert len(right.containers) == len(sweep["variance"])
 
 
+def test_the_map_shows_what_is_asked_the_variance_at_both_ends_and_the_cost(model):
+    digit = study.compare(model, n_samples=3, replicates=3)
+    asked, noise, time = study_plots.estimator_map(digit).axes
+    rows = [tick.get_text() for tick in asked.get_yticklabels()]
+    assert rows == ["exact", *study_plots.MAPPED] and len({study.ESTIMATORS[label][0] for label in rows[1:]}) == 6
+    functions = ["closed form", "log p", "its terms", "its slope"]
+    assert [tick.get_text() for tick in asked.get_xticklabels()] == functions
+    names = dict(zip(("log_joint", "log_joint_terms", "grad_log_joint"), functions[1:], strict=True))
+    dots = {(round(y), functions[round(x)]) for line in asked.lines for x, y in line.get_xydata()}
+    assert dots == {(0, "closed form")} | {(place, names[function]) for place, label in enumerate(rows[1:], start=1)
+                                           for function in digit["optimum"][label]["asked"]}
+    cost = study.relative_times(digit)
+    for place, label in enumerate(rows[1:], start=1):
+        between, ring, filled = (line for line in noise.lines if np.ravel(line.get_ydata())[0] == place)
+        ends = [max(digit[point][label]["variance"], 1e-6) for point in ("start", "optimum")]
+        assert list(between.get_xdata()) == ends
+        assert (ring.get_xdata()[0], ring.get_markerfacecolor(), filled.get_xdata()[0]) == (ends[0], "white", ends[1])
+        assert (filled.get_marker() == "<") == (ends[1] == 1e-6)
+        assert time.lines[place - 1].get_xdata()[0] == cost[label]
+        assert time.texts[place - 1].get_text() == f"{digit['optimum'][label]['evaluations']:.0f}"
+
+
 def test_naesseth_shows_both_mean_squares_and_marks_the_zero_on_the_edge():
     result = study_dirichlet.naesseth(shapes=(1.01, 2.0, 3.0), n=500)
     axes = study_plots.naesseth(result).axes[0]

@@ -44,16 +44,17 @@ SHAPES = tuple(float(shape) for shape in np.logspace(-2, 4, 13))
 
 
 class Counted:
-    """A model that counts the rows of log theta given to its functions."""
+    """A model that notes which of its functions are called, and counts the rows of log theta given to them."""
 
     def __init__(self, model: PoissonGamma):
-        self.model, self.rows = model, 0
+        self.model, self.rows, self.asked = model, 0, set[str]()
 
     def __getattr__(self, name: str) -> Any:
         function = getattr(self.model, name)
 
         def counted(log_theta):
             self.rows += len(log_theta)
+            self.asked.add(name)
             return function(log_theta)
 
         return counted
@@ -71,8 +72,12 @@ def points(model: PoissonGamma) -> dict[str, Gamma]:
 
 
 def replicated(model: PoissonGamma, q: Gamma, label: str, n_samples: int, replicates: int,
-               rng: np.random.Generator) -> tuple[Array, float, float]:
-    """Repeated estimates of the gradient, (R, 2, D), rows given to the model a draw, and median seconds an estimate."""
+               rng: np.random.Generator) -> tuple[Array, dict[str, Any]]:
+    """Repeated estimates of the gradient, (R, 2, D), and what they cost.
+
+    That is: the model's functions that they call, the rows given to these a draw, and the median seconds of an
+    estimate.
+    """
     name, options = ESTIMATORS[label]
     estimate, counted = by_name(name), Counted(model)
     estimate(model, q, n_samples, np.random.default_rng(0), **options)                    # compiles, untimed
@@ -81,7 +86,8 @@ def replicated(model: PoissonGamma, q: Gamma, label: str, n_samples: int, replic
         began = time.perf_counter()
         gradients.append(estimate(counted, q, n_samples, rng, **options)[1:])
         seconds.append(time.perf_counter() - began)
-    return np.array(gradients), counted.rows / (replicates * n_samples), float(np.median(seconds))
+    return np.array(gradients), {"asked": sorted(counted.asked), "evaluations": counted.rows / (replicates * n_samples),
+                                 "seconds": float(np.median(seconds))}
 
 
 def noise(gradients: Array, exact: ArrayLike, information: Array, n_samples: int) -> dict[str, float]:
@@ -100,26 +106,32 @@ def noise(gradients: Array, exact: ArrayLike, information: Array, n_samples: int
 
 
 def compare(model: PoissonGamma, n_samples: int = 16, replicates: int = 400, seed: int = 0,
-            labels: Sequence[str] = tuple(ESTIMATORS)) -> dict[str, dict[str, dict[str, float] | None]]:
+            labels: Sequence[str] = tuple(ESTIMATORS)) -> dict[str, dict[str, dict[str, Any] | None]]:
     """What `noise` and `replicated` say of the `ESTIMATORS` at each of the `points`, by point and label.
 
     With the cost of S = `n_samples` >= 3 draws and the variance times it. None stands where rejection sampling
     at B = 0 has no sampler, for a shape below 1: at all three points of the digit zero.
     """
     n_samples, replicates = whole("n_samples", n_samples, 3), whole("replicates", replicates, 2)
-    result: dict[str, dict[str, dict[str, float] | None]] = {point: {} for point in points(model)}
+    result: dict[str, dict[str, dict[str, Any] | None]] = {point: {} for point in points(model)}
     for i, (point, q) in enumerate(points(model).items()):
         for label in labels:
             if ESTIMATORS[label][1].get("augmentation") == 0 and np.any(q.shape < 1):
                 result[point][label] = None
                 continue
             rng = np.random.default_rng([seed, i, list(ESTIMATORS).index(label)])
-            gradients, evaluations, seconds = replicated(model, q, label, n_samples, replicates, rng)
-            row = noise(gradients, exact_elbo.gradient(model, q), fisher(q), n_samples)
-            row |= {"evaluations": evaluations, "seconds": seconds}
+            gradients, costs = replicated(model, q, label, n_samples, replicates, rng)
+            row = noise(gradients, exact_elbo.gradient(model, q), fisher(q), n_samples) | costs
             result[point][label] = row | {f"variance_{cost}": row["variance"] * row[cost]
                                           for cost in ("evaluations", "seconds")}
     return result
+
+
+def relative_times(digit: dict[str, dict[str, dict[str, Any] | None]]) -> dict[str, float]:
+    """Of a result of `compare`: the least seconds of each estimator over the points, in those of the full gradient."""
+    labels = [label for label, row in digit["start"].items() if row is not None]
+    least = {label: min(rows[label]["seconds"] for rows in digit.values()) for label in labels}
+    return {label: seconds / least["reparameterized"] for label, seconds in least.items()}
 
 
 def draws(path: str | int, shape: Array, n: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:

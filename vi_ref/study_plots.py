@@ -36,6 +36,12 @@ _LINES = {
     "exact": (GREY, (0, (1, 2)), ""),
 }
 
+#: Of `study.ESTIMATORS`, those on the map, in the order of the book.
+MAPPED = ("score", "score, Rao-Blackwell", "score, R.-B., leave one out", "G-REP", "RSVI, B = 1", "RSVI, B = 10",
+          "measure-valued, coupled", "reparameterized", "sticking the landing")
+#: The functions of a model that a gradient estimator may call, and what the map calls them.
+_ASKED = {"log_joint": "log p", "log_joint_terms": "its terms", "grad_log_joint": "its slope"}
+
 
 def gradient_noise(study: Mapping[str, Any]) -> Figure:
     """The variance of every gradient estimator: on the digit at three points, and over shapes near the optimum.
@@ -71,6 +77,42 @@ def gradient_noise(study: Mapping[str, Any]) -> Figure:
         right.set(xscale="log", yscale="log", xlabel="shape", ylabel="variance of one draw's d / d log shape, over F",
                   title="one column, 0.1 sd from the optimum")
         figure.legend(*right.get_legend_handles_labels(), loc="outside right center", fontsize=8)
+    return figure
+
+
+def estimator_map(digit: Mapping[str, Any]) -> Figure:
+    """What each gradient estimator asks of the model, its variance on the digit at two points, and its time.
+
+    Parameters
+    ----------
+    digit : mapping
+        Of `study.compare`. Shown are `MAPPED`, and first the exact gradient, which draws nothing.
+    """
+    start, optimum, times, floor = digit["start"], digit["optimum"], study.relative_times(digit), 1e-6
+    with rc_context(STYLE):
+        figure = _figure(10, 4.4)
+        asked, noise, time = figure.subplots(1, 3, sharey=True, width_ratios=[1, 2.2, 1.5])
+        asked.plot(0, 0, "D", color="black")
+        for place, label in enumerate(MAPPED, start=1):
+            color = _LINES[label][0]
+            for function in optimum[label]["asked"]:
+                asked.plot(1 + list(_ASKED).index(function), place, "o", color=color, ms=7)
+            ends = [max(point[label]["variance"], floor) for point in (start, optimum)]
+            noise.plot(ends, [place, place], color=color, lw=1.5)
+            noise.plot(ends[0], place, "o", color=color, mfc="white", ms=7)
+            noise.plot(ends[1], place, "o" if ends[1] > floor else "<", color=color, ms=8, clip_on=False)
+            time.plot(times[label], place, "s", color=color)
+            time.text(times[label], place - 0.15, f"{optimum[label]['evaluations']:.0f}", fontsize=8, ha="center",
+                      va="bottom")
+        noise.text(floor, 0, "  no draws, no variance", fontsize=8, va="center")
+        asked.set(xticks=range(len(_ASKED) + 1), xlim=(-0.6, len(_ASKED) + 0.6), title="asks of the model",
+                  yticks=range(len(MAPPED) + 1), yticklabels=["exact", *MAPPED])
+        asked.set_xticklabels(["closed form", *_ASKED.values()], rotation=35, ha="right")
+        noise.axvline(1, color="black", lw=0.8, ls=":")
+        noise.set(xscale="log", xlim=(floor, None), title="variance / (F/S): ring at the start, filled at the optimum",
+                  xlabel="at the left edge: below 10⁻⁶")
+        time.set(xscale="log", xlabel="reparameterized = 1", title="time; number: rows a draw")
+        time.invert_yaxis()
     return figure
 
 

@@ -9,6 +9,15 @@ BOOK = Path(__file__).resolve().parent.parent
 ROOT = BOOK.parent
 
 
+class Statement(NamedTuple):
+    """A theorem, lemma, definition or the like of the book."""
+
+    page: str
+    kind: str
+    title: str
+    label: str
+
+
 class Trace(NamedTuple):
     """An equation of the book, the functions that compute it and the tests that hold it."""
 
@@ -20,11 +29,15 @@ class Trace(NamedTuple):
 
 def traces() -> list[Trace]:
     """Every ``{traced}`` block of the book, in the order of the table of contents."""
-    order = re.findall(r"file: (\w+)", (BOOK / "_toc.yml").read_text(encoding="utf-8"))
     block = re.compile(r"^:::\{traced\} (\S+)\n:function: (.+)\n:test: (.+)\n:::$", re.M)
     return [Trace(page, label, functions.split(), tests.split())
-            for page in order
-            for label, functions, tests in block.findall((BOOK / f"{page}.md").read_text(encoding="utf-8"))]
+            for page, text in _pages() for label, functions, tests in block.findall(text)]
+
+
+def statements() -> list[Statement]:
+    """Every statement that has a number, in the order of the table of contents."""
+    head = re.compile(r"^[`:]{3,}\{prf:(?!proof|ref)(\w+)\} (.+)\n:label: (\S+)$", re.M)
+    return [Statement(page, *found) for page, text in _pages() for found in head.findall(text)]
 
 
 def definition(name: str) -> tuple[ast.FunctionDef | ast.ClassDef, Path]:
@@ -49,6 +62,12 @@ def source(name: str) -> tuple[str, Path]:
     kept = [lines[n - 1] for n in range(first, node.end_lineno + 1) if n not in dropped]
     indent = len(kept[0]) - len(kept[0].lstrip())
     return re.sub(r"\n{2,}", "\n\n", "\n".join(line[indent:] for line in kept)), path.relative_to(ROOT)
+
+
+def _pages() -> list[tuple[str, str]]:
+    """Name and text of each page, in the order of the table of contents."""
+    order = re.findall(r"file: (\w+)", (BOOK / "_toc.yml").read_text(encoding="utf-8"))
+    return [(page, (BOOK / f"{page}.md").read_text(encoding="utf-8")) for page in order]
 
 
 def _file(parts: list[str]) -> Path | None:

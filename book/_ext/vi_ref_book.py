@@ -9,7 +9,7 @@ import numpy as np
 from docutils import nodes
 from docutils.parsers.rst import directives
 from numpy.typing import ArrayLike, NDArray
-from reading import ROOT, Trace, source, traces
+from reading import ROOT, Trace, source, statements, traces
 from sphinx.util.docutils import SphinxDirective
 
 #: TeX macros of the book: name to definition, or to (definition, number of arguments).
@@ -67,6 +67,19 @@ class TraceTable(SphinxDirective):
         return [nodes.container("", *self.parse_text_to_nodes("\n".join(lines)), classes=["vi-ref-table"])]
 
 
+class StatementTable(SphinxDirective):
+    """Every theorem, lemma and the like, a table a chapter."""
+
+    def run(self):
+        lines = []
+        for page, group in groupby(statements(), key=lambda statement: statement.page):
+            lines += [f"{{doc}}`{page}`\n", "| number | what it states |", "| --- | --- |"]
+            lines += [f"| {{prf:ref}}`{s.label}` | {s.title} |" for s in group]
+            lines.append("")
+        self.env.note_reread()
+        return [nodes.container("", *self.parse_text_to_nodes("\n".join(lines)), classes=["vi-ref-table"])]
+
+
 def _functions(trace: Trace, between: str) -> str:
     shown = [(name, name.removeprefix("vi_ref.")) for name in trace.functions]
     return between.join(f"`{short}`" if "._" in name else f"{{py:obj}}`{short} <{name}>`" for name, short in shown)
@@ -102,6 +115,7 @@ def setup(app):
     app.add_directive("source", Source)
     app.add_directive("traced", Traced)
     app.add_directive("trace-table", TraceTable)
+    app.add_directive("statement-table", StatementTable)
     app.connect("config-inited", both_engines)
     app.connect("autodoc-process-docstring", link_equations)
     app.connect("autodoc-before-process-signature", named_types)
