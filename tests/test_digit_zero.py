@@ -39,7 +39,7 @@ def fit_all_floors(task):
     models = [model_of(target, floor) for floor in FLOORS]
     prior = Gamma(np.hstack([m.prior.shape for m in models]), models[0].prior.rate[0])
     stacked = PoissonGamma.from_totals(prior, models[0].n_observations, np.hstack([m.totals for m in models]))
-    q = fit(stacked, prior, rng=np.random.default_rng(seed)).q
+    q = fit(stacked, prior, rng=np.random.default_rng(seed), n_threads=1).q
     found = []
     for model, shape, rate in zip(models, q.shape.reshape(3, 64), q.rate.reshape(3, 64), strict=True):
         q = Gamma(shape, rate)
@@ -53,13 +53,13 @@ def fit_zero(task):
     seed, options = task
     model = model_of(0, 0.25)
     try:
-        q = fit(model, model.prior, rng=np.random.default_rng(seed), **options).q
+        q = fit(model, model.prior, rng=np.random.default_rng(seed), n_threads=1, **options).q
     except FloatingPointError:
         return None
     return [*errors(q, model.posterior), model.log_evidence - exact_elbo.value(model, q)]
 
 
-def on_all_cores(function, tasks):
+def on_all_cores(function, tasks):                       # a process a core, so that a fit has one thread
     context = multiprocessing.get_context("spawn")       # no fork of a process that may have threads
     with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
         return list(pool.map(function, tasks))
