@@ -130,8 +130,10 @@ def test_accepted_noise_is_nearly_normal_and_its_correction_small():
 
 def test_limit_of_many_steps():
     printed("eq-left-over", r"""
-        V_B(y) \;\to\; -\frac{\partial P(\alpha, e^y)/\partial\alpha}{k(y; \alpha)} , \qquad
-        \Var(\text{path}) \;\to\; \sum_{i=0}^\infty \frac{1}{(\alpha + i)^4} = \frac{\psi'''(\alpha)}{6} .""")
+        \begin{aligned}
+        V_B(y) \;&\to\; -\frac{\partial P(\alpha, e^y)/\partial\alpha}{k(y; \alpha)} , \\
+        \Var(\text{path}) \;&\to\; \sum_{i=0}^\infty \frac{1}{(\alpha + i)^4} = \frac{\psi'''(\alpha)}{6} .
+        \end{aligned}""")
     with mp.workdps(20):
         a, s = mp.mpf("1.3"), mp.mpf("0.7")
         # In the limit the path is sum E_i / (a + i)^2, and y less the sum of E_i / (a + i) is no longer random.
