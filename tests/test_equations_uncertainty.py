@@ -105,7 +105,7 @@ P(w > t,\ \theta \ge 1) \sim C_1\,t^{-\beta/(\beta - B)}\,(\log t)^\gamma , \\
 
 
 def test_the_local_k():
-    printed("eq-local-k", r"""\text{local } k = R\left(2\beta - B - \frac{\alpha - 1}{\theta}\right) - 1 .""")
+    printed("eq-local-k", r"""\text{local } k = H\left(2\beta - B - \frac{\alpha - 1}{\theta}\right) - 1 .""")
     with mpmath.workdps(40):
         alpha, beta, B = mpmath.mpf("3.3"), mpmath.mpf("2.1"), mpmath.mpf("0.8")
         q = lambda theta: gamma_density(theta, alpha, beta)          # noqa: E731
@@ -115,8 +115,8 @@ def test_the_local_k():
         # tail probability over density of the weight, and its slope in the weight
         ratio = lambda theta: above(theta) * mpmath.diff(weight, theta) / q(theta)        # noqa: E731
         slope = mpmath.diff(ratio, at) / mpmath.diff(weight, at)
-        R = above(at) / q(at)
-        assert abs(slope - (R * (2 * beta - B - (alpha - 1) / at) - 1)) < 1e-15           # differences twice
+        H = above(at) / q(at)
+        assert abs(slope - (H * (2 * beta - B - (alpha - 1) / at) - 1)) < 1e-15           # differences twice
 
 
 def test_the_randomised_pit():
