@@ -59,7 +59,7 @@ def test_the_fisher_information_in_log_shape_and_log_mean_is_diagonal():
             entry = sp.expand(sp.expand(second[i, j]).subs(sp.exp(log_theta), z * sp.exp(v - u)))
             entry = entry.subs(log_theta, mean_log).subs(z, moment.subs(s, 1)).subs({u: sp.log(a), v: sp.log(mu)})
             assert sp.simplify(sp.expand_func(entry) - claimed[i, j]) == 0
-    shape = mp.mpf(10) ** 8                              # in (log shape, log rate) the condition number is 8 alpha + O(1)
+    shape = mp.mpf(10) ** 8                              # in (log shape, log rate) the condition number: 8 alpha + O(1)
     with mp.workdps(40):
         rho = 1 / mp.sqrt(shape * mp.psi(1, shape))
         assert abs((1 + rho) / (1 - rho) / (8 * shape) - 1) < 1 / shape
