@@ -104,9 +104,8 @@ def test_mean_of_the_reparameterisation_gradient_is_the_gradient_of_the_elbo():
         phi = (A - B * z / beta) - (1 - z)
         return phi * path_at_one(z) / z - (mp.log(z) - mp.digamma(1)), -phi - (1 - z)
 
-    z = mp.mpf("0.7")                                      # one draw: the whole integrand at fixed noise
-    u = cdf(mp.mpf(1), z)
-    at_fixed_noise = (slope(lambda a: integrand(a, beta, mp.findroot(lambda t: cdf(a, t) - u, z)), mp.mpf(1)),
+    z = mp.mpf("0.7")                                      # one draw: the whole integrand along its path
+    at_fixed_noise = (slope(lambda a: integrand(a, beta, z + (a - 1) * path_at_one(z)), mp.mpf(1)),
                       beta * slope(lambda b: integrand(mp.mpf(1), b, z), beta))
     pieces = [0, 1, 10, 70]                               # the mean: of (log p - log q) times the slope of the density
     means = [mp.quad(lambda t, i=i: terms(t)[i] * mp.exp(-t), pieces) for i in (0, 1)]
