@@ -100,16 +100,17 @@ def test_mean_of_the_reparameterisation_gradient_is_the_gradient_of_the_elbo():
         log_q = alpha * mp.log(beta) - mp.loggamma(alpha) + alpha * log_theta - z
         return A * log_theta - B * mp.exp(log_theta) - log_q
 
-    def terms(z):                                          # at shape 1
-        phi = (A - B * z / beta) - (1 - z)
-        return phi * path_at_one(z) / z - (mp.log(z) - mp.digamma(1)), -phi - (1 - z)
+    def phi(z):                                            # at shape 1, as all that follows
+        return (A - B * z / beta) - (1 - z)
+
+    terms = (lambda z: phi(z) * path_at_one(z) / z - (mp.log(z) - mp.digamma(1)), lambda z: -phi(z) - (1 - z))
 
     z = mp.mpf("0.7")                                      # one draw: the whole integrand along its path
     at_fixed_noise = (slope(lambda a: integrand(a, beta, z + (a - 1) * path_at_one(z)), mp.mpf(1)),
                       beta * slope(lambda b: integrand(mp.mpf(1), b, z), beta))
     pieces = [0, 1, 10, 70]                               # the mean: of (log p - log q) times the slope of the density
-    means = [mp.quad(lambda t, i=i: terms(t)[i] * mp.exp(-t), pieces) for i in (0, 1)]
+    means = [mp.quad(lambda t, term=term: term(t) * mp.exp(-t), pieces) for term in terms]
     truths = [mp.quad(lambda t, score=score: integrand(mp.mpf(1), beta, t) * score(t) * mp.exp(-t), pieces)
               for score in (lambda t: mp.log(t) - mp.digamma(1), lambda t: 1 - t)]
-    for got, truth in zip((*terms(z), *means), (*at_fixed_noise, *truths), strict=True):
+    for got, truth in zip((*(term(z) for term in terms), *means), (*at_fixed_noise, *truths), strict=True):
         assert abs(got - truth) < CLOSE
