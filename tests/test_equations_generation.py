@@ -33,10 +33,11 @@ def test_shared():
 def test_predictive_variance_split():
     printed("eq-predictive-variance-split", r"""
 \begin{gathered}
-\Var(x) = \underbrace{\E[\theta]}_{\text{noise}} + \underbrace{\Var(\theta)}_{\text{uncertainty}} = \frac{A}{B} + \frac{A}{B^2}, \\
+\Var(x) = \underbrace{\E[\theta]}_{\text{noise}} + \underbrace{\Var(\theta)}_{\text{uncertainty}}
+= \frac{A}{B} + \frac{A}{B^2}, \\
 \frac{\text{uncertainty}}{\Var(x)} = \frac{1}{B + 1} .
 \end{gathered}
-""")  # noqa: E501
+""")
     G = generating_function().subs(v, 1)
     mean = at_one(sp.diff(G, u))
     variance = at_one(sp.diff(G, u, 2)) + mean - mean**2
