@@ -17,7 +17,7 @@ written when the two agree to 30 digits in P, Q and all derivatives and print th
 
 Needs mpmath and NumPy. From the project's folder::
 
-    python -m vi_ref.vectors.generate               # writes both files beside this module, in minutes
+    python -m vi_ref.vectors.generate --write       # writes both files beside this module, in minutes
     python -m vi_ref.vectors.generate --check 20    # recomputes 20 rows of each, seeded, and compares
 """
 
@@ -322,15 +322,18 @@ def check(precision: str, n: int, pool: Pool) -> bool:
     return not wrong
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of the command, of which the module's docstring has two."""
+    p = argparse.ArgumentParser(prog="python -m vi_ref.vectors.generate", description=__doc__.split("\n")[0])
+    which = p.add_mutually_exclusive_group(required=True)
+    which.add_argument("--check", type=int, metavar="N", help="recompute N rows of each file and compare")
+    which.add_argument("--write", action="store_true", help="make the files anew; a released one is never edited")
+    return p
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command: see the module's docstring."""
-    parser = argparse.ArgumentParser(prog="python -m vi_ref.vectors.generate", description=__doc__.split("\n")[0])
-    parser.add_argument("--check", type=int, metavar="N", help="recompute N rows of each file and compare")
-    parser.add_argument("--write", action="store_true", help="make the files anew; a released one is never edited")
-    options = parser.parse_args(arguments)
-    n = options.check
-    if n is None and not options.write:
-        parser.error("say --check N or --write")
+    n = parser().parse_args(arguments).check
     with Pool(os.cpu_count()) as pool:
         if n is not None:
             return 0 if all([check(precision, n, pool) for precision in FILES]) else 1
