@@ -115,13 +115,13 @@ def test_the_slope_of_the_pooled_evidence():
 
 
 def test_the_slope_in_the_strength_of_a_drawing():
-    printed("eq-strength-slope", r"""\partialby{\log p(T)}{\log c} = \sum_d a_d\left\{\bigl[h(a_d + T_d) - h(a_d)\bigr]
-- \bigl[y_d - \log(1 + y_d)\bigr]\right\} .""")
+    printed("eq-strength-slope", r"""\partialby{\log p(T)}{\log c} = \sum_d a_d\left\{
+\bigl[\chi(a_d + T_d) - \chi(a_d)\bigr] - \bigl[y_d - \log(1 + y_d)\bigr]\right\} .""")
     c, picture = sp.Symbol("c", positive=True), (sp.Rational(1, 4), 1, 2, sp.Rational(7, 2))
-    h = lambda t: sp.digamma(t) - sp.log(t)                          # noqa: E731
+    chi = lambda t: sp.digamma(t) - sp.log(t)                        # noqa: E731
     shapes = [c * one for one in picture]
     y = [(T / one - ROWS) / (c + ROWS) for T, one in zip(TOTALS, picture, strict=True)]
-    slope = sum(a * ((h(a + T) - h(a)) - (off - sp.log(1 + off)))
+    slope = sum(a * ((chi(a + T) - chi(a)) - (off - sp.log(1 + off)))
                 for a, T, off in zip(shapes, TOTALS, y, strict=True))
     by_derivative = c * evidence(shapes, 4 * [c]).diff(c)
     assert abs((by_derivative - slope).evalf(30, {c: sp.Rational(3, 7)})) < 1e-25

@@ -25,16 +25,16 @@ def mean(expression):
 
 def test_the_force_and_the_scores_are_derivatives_of_the_densities():
     printed("eq-force", r"""\begin{aligned}
-        \phi &= \partialby{}{\log\theta}\bigl[\log p(x, \log\theta) - \log q(\log\theta)\bigr], \\
-        h_{\log\alpha} &= \partialby{\log q}{\log\alpha} = \alpha\,(\log z - \psi(\alpha)), \qquad
-        h_{\log\beta} = \partialby{\log q}{\log\beta} = \alpha - z .
+        \phi(\theta) = \partialby{}{\log\theta}\left(\log p(x, \log\theta) - \log q\right)
+        &= (A - B\theta) - (\alpha - \beta\theta) \\
+        &= (A - \alpha) - (B - \beta)\,\theta .
         \end{aligned}""")
     x, th = sp.symbols("x theta", positive=True)
     density = b**a * th ** (a - 1) * sp.exp(-b * th) / sp.gamma(a)
     log_q = sp.expand_log(sp.log((density * th).subs(th, sp.exp(x))), force=True)        # of x = log theta
     at = {x: L - sp.log(b)}
-    for eta, score in zip((a, b), SCORE, strict=True):
-        difference = (eta * sp.diff(log_q, eta)).subs(at) - score
+    for parameter, score in zip((a, b), SCORE, strict=True):
+        difference = (parameter * sp.diff(log_q, parameter)).subs(at) - score
         assert sp.simplify(sp.expand_log(difference.subs(L, sp.log(z)), force=True)) == 0
     force = sp.diff(A * x - B * sp.exp(x) - log_q, x).subs(at)
     assert sp.simplify(force.subs(L, sp.log(z)) - FORCE) == 0
@@ -93,7 +93,7 @@ def exact_gradient():
 
 # The rule leaves out e^-60 at the left end, e^-140 at the right, and e^(-8 pi^2) for its step: 1e-20 is seen.
 def test_mean_of_the_path_derivative_is_the_gradient():
-    printed("eq-path-derivative", r"""\partialby{\elbo}{\log\alpha} \approx \frac1S\sum_{s=1}^S \phi(\theta_s)\, w_s,
+    printed("eq-path-derivative", r"""\partialby{\elbo}{\log\alpha} \approx \frac1S\sum_{s=1}^S \phi(\theta_s)\, r_s,
         \qquad \partialby{\elbo}{\log\beta} \approx -\frac1S\sum_{s=1}^S \phi(\theta_s) .""")
 
     def force(z):
@@ -107,7 +107,7 @@ def test_mean_of_the_path_derivative_is_the_gradient():
 
 def test_mean_of_the_third_form_is_the_gradient():
     printed("eq-third-form", r"""\begin{aligned}
-        \partialby{\elbo}{\log\alpha} &\approx \frac1S\sum_{s=1}^S (A - B\theta_s)\,w_s
+        \partialby{\elbo}{\log\alpha} &\approx \frac1S\sum_{s=1}^S (A - B\theta_s)\,r_s
         + \alpha\,\bigl(1 - \alpha\,\psi'(\alpha)\bigr), \\
         \partialby{\elbo}{\log\beta} &\approx -\frac1S\sum_{s=1}^S (A - B\theta_s) .
         \end{aligned}""")

@@ -1,6 +1,6 @@
 """Positive data with unknown shape and rate: y_i ~ Gamma(s, r), s ~ Gamma(a_s, b_s), r ~ Gamma(a_r, b_r).
 
-The likelihood holds Gamma(s)^-n, which is conjugate to nothing simple, and ties s to r: their ratio is the mean of
+The likelihood holds Gamma(s)^-m, which is conjugate to nothing simple, and ties s to r: their ratio is the mean of
 the data and well known, each alone is not. Columns 0 and 1 of every array are s and r.
 """
 
@@ -34,7 +34,7 @@ class GammaShape:
     ----------
     prior : Gamma, shape (2,)
         Of s and of r.
-    observations : array_like, shape (n,)
+    observations : array_like, shape (m,)
         Positive and finite.
 
     Attributes
@@ -92,9 +92,9 @@ class GammaShape:
     def grad_log_joint(self, log_theta: ArrayLike) -> Array:
         """Derivative of `log_joint` in log s and log r, shape (S, 2): book eq. `eq-gamma-shape-gradient`.
 
-        With L the sum of log y and s psi(s) = s psi(1 + s) - 1, which stays finite where s underflows,
+        With G the sum of log y and s psi(s) = s psi(1 + s) - 1, which stays finite where s underflows,
 
-            a_s - b_s s + s (n log r + L) - n s psi(s),        a_r - b_r r + n s - r sum y.
+            a_s - b_s s + s (m log r + G) - m s psi(s),        a_r - b_r r + m s - r sum y.
         """
         log_theta = self._columns(log_theta)
         (s, r), n = np.moveaxis(np.exp(log_theta), -1, 0), self.n_observations
@@ -117,7 +117,7 @@ class GammaShape:
         return log_theta
 
     def rate_given(self, s: ArrayLike) -> Gamma:
-        """The exact posterior of r if s were known, Gamma(a_r + n s, b_r + sum y): this half is conjugate."""
+        """The exact posterior of r if s were known, Gamma(a_r + m s, b_r + sum y): this half is conjugate."""
         return Gamma(self.prior.shape[1] + self.n_observations * np.asarray(s), self.prior.rate[1] + self.total)
 
     def log_joint_shape(self, log_s: ArrayLike) -> Array:
@@ -125,7 +125,7 @@ class GammaShape:
 
         Book eq. `eq-gamma-shape-marginal`.
 
-        Beyond its prior and Gamma(s)^-n it is the ratio of two normalising constants, of the prior
+        Beyond its prior and Gamma(s)^-m it is the ratio of two normalising constants, of the prior
         Gamma(a_r, b_r) and of the posterior `rate_given`.
         """
         log_s = np.asarray(log_s, dtype=float)
@@ -143,7 +143,7 @@ class GammaShape:
     def log_evidence(self) -> float:
         """log p(observations), the integral of e^`log_joint_shape` by the trapezoid rule.
 
-        Off by the roundings of the log joint, a few eps of its largest term, about n s log(n s). The density of log s
+        Off by the roundings of the log joint, a few eps of its largest term, about m s log(m s). The density of log s
         has one mode and climbs to it from the left with a slope of at least a_s, so the tails cut off at e^-60 of
         the top are below 1e-26 / (a_s width of the peak) of the integral.
         """

@@ -27,7 +27,7 @@ VANISHING = ("sticking_the_landing", "measure_valued", "exact")
 def estimated_kl(q: Gamma, log_shape: ArrayLike, log_rate: ArrayLike) -> float:
     """Half g^T F^-1 g: the KL divergence, in nats, from q to the optimum that a gradient g speaks of.
 
-    Book eq. `eq-estimated-kl`. Where the posterior is in the family, g = F (u* - u) near it to first order, F the
+    Book eq. `eq-estimated-kl`. Where the posterior is in the family, g = F (w* - w) near it to first order, F the
     Fisher information, which makes it the divergence to second order. Noise adds half the trace of F^-1 Cov(g), so that
     on average an estimated g tells too much.
 
@@ -52,9 +52,9 @@ def estimated_kl(q: Gamma, log_shape: ArrayLike, log_rate: ArrayLike) -> float:
 def split_r_hat(draws: ArrayLike) -> Array:
     """How much wider the whole of a sequence is than its halves: 1 when they agree, for each column.
 
-    Book eq. `eq-split-r-hat` (Gelman et al. 2013, section 11.4): sqrt(((n - 1)/n W + B) / W) for halves of n draws,
-    W the mean of their variances and B the variance of their means. Where no draw differs from another it is 1; where
-    the halves are still but apart, infinite.
+    Book eq. `eq-split-r-hat` (Gelman et al. 2013, section 11.4): sqrt(((n - 1)/n V + V_2) / V) for halves of n draws,
+    V the mean of their variances and V_2 the variance of their means. Where no draw differs from another it is 1;
+    where the halves are still but apart, infinite.
 
     Parameters
     ----------
@@ -79,10 +79,10 @@ def split_r_hat(draws: ArrayLike) -> Array:
 def effective_sample_size(draws: ArrayLike) -> Array:
     """How many independent draws would have a mean as certain as that of a sequence, for each column.
 
-    Book eq. `eq-effective-sample-size`: N / (-1 + 2 sum_k P_k) with P_k = rho_2k + rho_2k+1 the pairs of its
-    autocorrelations, up to the first that is not positive and none larger than the one before (Geyer 1992, the initial
-    monotone sequence). At least 1 and at most N log10 N, which sequences that swing from side to side can
-    exceed; N where no draw differs from another.
+    Book eq. `eq-effective-sample-size`: N / (-1 + 2 sum_k (rho_2k + rho_2k+1)), the pairs of its autocorrelations up
+    to the first that is not positive and none larger than the one before (Geyer 1992, the initial monotone sequence).
+    At least 1 and at most N log10 N, which sequences that swing from side to side can exceed; N where no draw differs
+    from another.
 
     Parameters
     ----------
@@ -114,9 +114,9 @@ def effective_sample_size(draws: ArrayLike) -> Array:
 def kl_of_average(draws: Array) -> tuple[Gamma, float]:
     """The average of iterates as a Gamma, and how far it is at most from the mean that they wander about, in nats.
 
-    Book eq. `eq-kl-of-average`. The average's error has the Monte Carlo standard error s_i = sd_i / sqrt(ESS_i) in
-    coordinate i and costs half sum_i F_i s_i^2 nats on average; twice the standard deviation of that, which for normal
-    errors is sqrt(half sum_i (F_i s_i^2)^2), is added.
+    Book eq. `eq-kl-of-average`. The average's error has the Monte Carlo standard error e_i = sd_i / sqrt(ESS_i) in
+    coordinate i and costs half sum_i F_i e_i^2 nats on average; twice the standard deviation of that, which for normal
+    errors is sqrt(half sum_i (F_i e_i^2)^2), is added.
 
     Parameters
     ----------

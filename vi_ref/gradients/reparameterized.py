@@ -17,8 +17,8 @@ def estimate(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator, *,
              exact_entropy: bool = False) -> Estimate:
     """Unbiased pathwise estimate of the ELBO and of its gradient, score included: book eq. `eq-reparameterized`.
 
-    The score is book eq. `eq-score`, its mean zero `eq-score-mean-zero`; that the paths' mean is the rest
-    of the gradient, `eq-pathwise`.
+    The score is book eq. `eq-score-function-scores`, its mean zero `eq-score-mean-zero`; that the paths' mean is
+    the rest of the gradient, `eq-pathwise`.
 
     Parameters
     ----------

@@ -43,16 +43,16 @@ def estimate(model: Any, q: Gamma, n_samples: int, rng: np.random.Generator, *,
 
         - ``"none"``: nothing;
         - ``"leave_one_out"``: the mean of the other samples' f, book eq. `eq-leave-one-out`;
-        - ``"control_variate"``: a = Cov(f h, h) / Var(h) over the other samples, for each column and each of its two
-          parameters (over equal h, the mean of their f), book eq. `eq-control-variate`;
+        - ``"control_variate"``: kappa = Cov(f h, h) / Var(h) over the other samples, for each column and each of its
+          two parameters (over equal h, the mean of their f), book eq. `eq-control-variate`;
         - ``"control_variate_independent"``: the same over a second batch of S samples.
 
     Returns
     -------
     Estimate
-        At q = posterior f is the log evidence c (Rao-Blackwellised, the column's) whatever the sample. Without a
-        baseline the covariance there is c^2 F / S (book eq. `eq-score-variance-at-optimum`), F the Fisher
-        information in (log shape, log rate): the log-shape sd is abs(c) sqrt(alpha^2 psi'(alpha) / S). With
+        At q = posterior f is the log evidence L (Rao-Blackwellised, the column's) whatever the sample. Without a
+        baseline the covariance there is L^2 F / S (book eq. `eq-score-variance-at-optimum`), F the Fisher
+        information in (log shape, log rate): the log-shape sd is abs(L) sqrt(alpha^2 psi'(alpha) / S). With
         any of the others nothing is left of it.
 
         ``"leave_one_out"`` is the sample covariance of f and h, anywhere of variance
