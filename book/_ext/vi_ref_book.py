@@ -77,7 +77,7 @@ class StatementTable(SphinxDirective):
             lines += [f"| {{prf:ref}}`{s.label}` | {s.title} |" for s in group]
             lines.append("")
         self.env.note_reread()
-        return [nodes.container("", *self.parse_text_to_nodes("\n".join(lines)), classes=["vi-ref-table"])]
+        return [nodes.container("", *self.parse_text_to_nodes("\n".join(lines)), classes=["vi-ref-statements"])]
 
 
 def _functions(trace: Trace, between: str) -> str:
