@@ -98,6 +98,25 @@ def test_every_figure_has_a_caption_and_says_what_it_shows():
     assert len(names) >= 12 and len(set(names)) == len(names)
 
 
+def test_no_line_of_text_begins_with_a_percent_sign():
+    """MyST takes such a line for a comment, and it is gone without a word."""
+    for page, text in PAGES.items():
+        assert not re.search(r"^\s*%", re.sub(r"^```\{code-cell\}.*?^```$", "", text, flags=re.M | re.S), re.M), page
+
+
+def test_no_page_refers_to_a_later_chapter_but_from_the_front():
+    """Chapters lean on what came before, on the appendices and the reference pages; intro may show the way."""
+    order = re.findall(r"file: (\w+)", (BOOK / "_toc.yml").read_text(encoding="utf-8"))
+    chapters = order[:order.index("gamma_facts")]
+    given = re.compile(r"(?:\$\$ \(|:label: |name: )((?:eq|thm|prop|lem|cor|ex|fig)-[\w-]+)")
+    home = {label: page for page in chapters for label in given.findall(PAGES[page])}
+    assert len(home) > 300
+    for place, page in enumerate(chapters):
+        said = re.findall(r"\{(?:doc|eq|numref|ref|prf:ref)\}`(?:[^`<]*<)?([\w-]+)>?`", PAGES[page])
+        later = {name for name in said if home.get(name, name) in chapters[place + 1:]}
+        assert not later, f"{page}: {later}"
+
+
 def test_exercises_are_solved():
     for page, text in PAGES.items():
         given = re.findall(r"^:label: (ex-[\w-]+)$", text, re.M)
