@@ -6,6 +6,7 @@ where no folder of the project is near, and any error fails.
 """
 
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import nbformat
 
-ONLY_IN_THE_BOOK = re.compile(r"\{[a-z][a-z:-]*\}`|^ *:::|^ *```\{|^\(.*\)=$|\\(?:GammaDist|partialby|elbo|E|KL)\b", re.M)
+ONLY_IN_THE_BOOK = re.compile(r"\{[a-z][a-z:-]*\}`|^ *:::|^ *```\{|^\([\w-]+\)=$|\\(?:GammaDist|partialby|elbo|E)\b",
+                              re.M)
 
 
 def faults(notebook: nbformat.NotebookNode, folder: Path) -> list[str]:
@@ -37,11 +39,12 @@ def faults(notebook: nbformat.NotebookNode, folder: Path) -> list[str]:
     return found
 
 
-def run(notebook: nbformat.NotebookNode) -> None:
-    """Run it from top to bottom in an empty folder; an error in a cell is raised."""
+def run(notebook: nbformat.NotebookNode, folder: Path) -> None:
+    """Run it from top to bottom in a new folder that holds the saved results alone; an error in a cell is raised."""
     from nbclient import NotebookClient
 
     with tempfile.TemporaryDirectory() as elsewhere:
+        shutil.copytree(folder / "results", Path(elsewhere, "results"))
         NotebookClient(notebook, timeout=120, resources={"metadata": {"path": elsewhere}}).execute()
 
 
@@ -50,11 +53,13 @@ def main(book: Path, folder: Path, *to_run: str) -> int:
     chapters = {page.stem for page in book.glob("*.md") if "{code-cell}" in page.read_text(encoding="utf-8")}
     notebooks = {path.stem: nbformat.read(path, 4) for path in sorted(folder.glob("*.ipynb"))}
     found = [f"{name}: no notebook" for name in sorted(chapters - set(notebooks))]
+    found += [f"{name}: its page does not offer it" for name in notebooks
+              if f'"{folder.name}/{name}.ipynb"' not in (folder.parent / f"{name}.html").read_text(encoding="utf-8")]
     found += [f"{name}: {fault}" for name, notebook in notebooks.items() for fault in faults(notebook, folder)]
     print("\n".join([*found, f"{len(notebooks)} notebooks: {len(found)} faults"]))
     for name in to_run:
         began = time.perf_counter()
-        run(notebooks[name])
+        run(notebooks[name], folder)
         print(f"{name}: ran in {time.perf_counter() - began:.0f} s")
     return 1 if found or not notebooks else 0
 

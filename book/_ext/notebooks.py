@@ -51,7 +51,8 @@ def convert(app: Sphinx, name: str, doctree: nodes.document) -> nbformat.Noteboo
     page = Page(_preface(app, name, cells), code, env.toc_secnumbers.get(name, {}),
                 env.toc_fignumbers.get(name, {}), others)
     parts = [part for part in inside(doctree, page) + _references(doctree) if part]
-    notebook = new_notebook(metadata={"kernelspec": dict(env.metadata[name]["kernelspec"])})
+    notebook = new_notebook(metadata={"kernelspec": dict(env.metadata[name]["kernelspec"]),
+                                      "language_info": {"name": "python"}})
     for is_text, run in groupby(parts, key=lambda part: isinstance(part, str)):
         if is_text:
             texts = re.split(r"\n\n(?=#+ )", "\n\n".join(run))
