@@ -35,11 +35,11 @@ def test_half_the_variance_of_the_integrand_is_the_divergence_to_second_order():
         def mean(f):
             return mp.quad(lambda y: mp.exp(log_q(y, alpha, beta)) * f(y), [-40, -10, -2, 2, 5])
 
-        def h(y):                                                          # f is a constant less h
+        def delta(y):                                                      # f is a constant less Delta
             return log_q(y, alpha, beta) - log_q(y, alpha * (1 + 2 * small), beta * (1 - 3 * small))
 
-        kl = mean(h)
-        half_variance = mean(lambda y: (h(y) - kl) ** 2) / 2
+        kl = mean(delta)
+        half_variance = mean(lambda y: (delta(y) - kl) ** 2) / 2
         assert abs(half_variance / kl - 1) < 10 * small                    # up to the third order
 
 
