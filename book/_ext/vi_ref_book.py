@@ -58,26 +58,28 @@ class TraceTable(SphinxDirective):
     """Every ``{traced}`` block, a table a chapter."""
 
     def run(self):
-        lines = []
-        for page, group in groupby(traces(), key=lambda trace: trace.page):
-            lines += [f"{{doc}}`{page}`\n", "| equation | function | test |", "| --- | --- | --- |"]
-            lines += [f"| {{eq}}`{t.label}` | {_functions(t, ' ')} | {_tests(t, ' ')} |" for t in group]
-            lines.append("")
-        self.env.note_reread()
-        return [nodes.container("", *self.parse_text_to_nodes("\n".join(lines)), classes=["vi-ref-table"])]
+        rows = [(t.page, f"{{eq}}`{t.label}`", _functions(t, " "), _tests(t, " ")) for t in traces()]
+        return _table_a_page(self, ("equation", "function", "test"), rows, "vi-ref-table")
 
 
 class StatementTable(SphinxDirective):
     """Every theorem, lemma and the like, a table a chapter."""
 
     def run(self):
-        lines = []
-        for page, group in groupby(statements(), key=lambda statement: statement.page):
-            lines += [f"{{doc}}`{page}`\n", "| number | what it states |", "| --- | --- |"]
-            lines += [f"| {{prf:ref}}`{s.label}` | {s.title} |" for s in group]
-            lines.append("")
-        self.env.note_reread()
-        return [nodes.container("", *self.parse_text_to_nodes("\n".join(lines)), classes=["vi-ref-statements"])]
+        rows = [(s.page, f"{{prf:ref}}`{s.label}`", s.title) for s in statements()]
+        return _table_a_page(self, ("number", "what it states"), rows, "vi-ref-statements")
+
+
+def _table_a_page(directive: SphinxDirective, heads: tuple[str, ...], rows: list[tuple[str, ...]],
+                  style: str) -> list[nodes.Node]:
+    """Rows that begin with their page, below a link to it; read again at every build, as they are from other files."""
+    lines = []
+    for page, group in groupby(rows, key=lambda row: row[0]):
+        lines += [f"{{doc}}`{page}`\n", *("| " + " | ".join(cells) + " |" for cells in (heads, ["---"] * len(heads)))]
+        lines += ["| " + " | ".join(cells) + " |" for _, *cells in group]
+        lines.append("")
+    directive.env.note_reread()
+    return [nodes.container("", *directive.parse_text_to_nodes("\n".join(lines)), classes=[style])]
 
 
 def _functions(trace: Trace, between: str) -> str:
