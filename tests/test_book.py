@@ -117,6 +117,12 @@ def test_no_page_refers_to_a_later_chapter_but_from_the_front():
         assert not later, f"{page}: {later}"
 
 
+def test_every_source_is_cited_and_every_citation_has_a_source():
+    sources = re.findall(r"^@\w+\{(\w+),", (BOOK / "references.bib").read_text(encoding="utf-8"), re.M)
+    cited = {key.strip() for keys in re.findall(r"\{cite:\w+\}`([^`]+)`", TEXT) for key in keys.split(",")}
+    assert len(sources) > 20 and set(sources) == cited
+
+
 def test_exercises_are_solved():
     for page, text in PAGES.items():
         given = re.findall(r"^:label: (ex-[\w-]+)$", text, re.M)
