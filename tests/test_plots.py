@@ -1,10 +1,12 @@
 """The pictures hold the numbers they are meant to show."""
 
 import re
+from io import BytesIO
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from vi_ref import Gamma, PoissonGamma, datasets, fit, plots
 
@@ -95,12 +97,26 @@ def test_a_player_holds_each_frame_once_needs_no_server_and_is_described():
         figure.subplots().plot([0, k])
         return figure
 
-    html = plots.player(picture, 3, alt='a line, "rising"', seconds=0.25)
+    html = plots.player(picture, 3, alt='a line, "rising"', seconds=0.25).html
     frames = re.findall(r'frames\[\d\] = "data:image/png;base64,([^"]+)"', html)
     assert drawn == [0, 1, 2] and len(set(frames)) == 3
     assert "http" not in html and 'class="fa ' not in html
     assert html.count("<img alt=") == html.count("<img ") == 1 and "a line, &quot;rising&quot;" in html
     assert re.search(r"new Animation\(frames, img_id, slider_id, 250", html)
+
+
+@pytest.mark.parametrize("n_frames, shown", [(1, [0]), (2, [0, 1]), (3, [0, 1, 2]), (6, [0, 3, 5])])
+def test_a_player_gives_paper_its_first_middle_and_last_frame_with_its_description(n_frames, shown):
+    def picture(k):
+        figure = Figure(figsize=(1, 0.5), facecolor=(k / 5, 0, 0))
+        figure.subplots().set_axis_off()
+        return figure
+
+    player = plots.player(picture, n_frames, alt="θ, darker and darker")
+    paper = Image.open(BytesIO(player._repr_png_()))
+    assert paper.size == (100, 50 * len(shown)) and paper.text["Description"] == "θ, darker and darker"
+    assert [paper.getpixel((50, 50 * i + 25))[0] for i in range(len(shown))] == [51 * k for k in shown]
+    assert player._repr_html_() == player.html and "png" not in repr(player)
 
 
 @pytest.mark.parametrize("arguments, message", [

@@ -5,8 +5,11 @@ colour blindness); images are darker where there is more.
 """
 
 import re
+from binascii import a2b_base64
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
+from io import BytesIO
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,8 +49,41 @@ _SYMBOLS = {
 }
 
 
-def player(picture: Callable[[int], Figure], n_frames: int, alt: str, seconds: float = 0.4) -> str:
-    """A sequence of pictures with a slider, as HTML that needs no server and no network.
+@dataclass(frozen=True)
+class Player:
+    """A sequence of pictures: a notebook shows it with a slider, and paper three of them.
+
+    Attributes
+    ----------
+    html : str
+        All of them, with the slider.
+    alt : str
+        What they show, for who cannot see them; the caption on paper.
+    """
+
+    html: str = field(repr=False)
+    alt: str
+
+    def still(self) -> bytes:
+        """The first, the middle and the last, one above the other, as PNG described by `alt`."""
+        from matplotlib.image import imread, imsave
+
+        frames = re.findall(r'"data:image/png;base64,([^"]+)"', self.html)
+        shown = sorted({0, len(frames) // 2, len(frames) - 1})
+        out = BytesIO()
+        imsave(out, np.concatenate([imread(BytesIO(a2b_base64(frames[k]))) for k in shown]), format="png",
+               metadata={"Software": None, "Description": self.alt})
+        return out.getvalue()
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def _repr_png_(self) -> bytes:
+        return self.still()
+
+
+def player(picture: Callable[[int], Figure], n_frames: int, alt: str, seconds: float = 0.4) -> Player:
+    """A sequence of pictures with a slider, as HTML that needs no server and no network; three of them on paper.
 
     Parameters
     ----------
@@ -62,15 +98,15 @@ def player(picture: Callable[[int], Figure], n_frames: int, alt: str, seconds: f
 
     Returns
     -------
-    str
-        To be shown in a notebook by ``IPython.display.HTML``.
+    Player
+        A notebook whose cell ends with it shows it.
 
     Examples
     --------
     >>> from vi_ref import datasets
     >>> priors = [datasets.picture_prior(datasets.ring(), weight) for weight in (1, 2, 5)]
-    >>> html = player(lambda k: drawn_prior(priors[k]), 3, alt="The drawn zero, trusted more and more.")
-    >>> html.count("data:image/png;base64,")
+    >>> shown = player(lambda k: drawn_prior(priors[k]), 3, alt="The drawn zero, trusted more and more.")
+    >>> shown.html.count("data:image/png;base64,")
     3
     """
     from matplotlib.animation import HTMLWriter  # slow to import, and few need it
@@ -90,7 +126,7 @@ def player(picture: Callable[[int], Figure], n_frames: int, alt: str, seconds: f
         html = page.read_text(encoding="utf-8")
     html = re.sub(r'<link rel="stylesheet"\s+href="https://[^>]*>', "", html)
     html = re.sub(r'<i class="fa fa-([\w -]+)"></i>', lambda icon: _SYMBOLS[icon[1]], html)
-    return html.replace("<img id=", f'<img alt="{escape(alt)}" id=')
+    return Player(html.replace("<img id=", f'<img alt="{escape(alt)}" id='), alt)
 
 
 def _figure(width: float, height: float) -> Figure:
