@@ -11,6 +11,7 @@ from sphinx import addnodes
 from sphinx.builders.latex import LaTeXBuilder
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.transforms.post_transforms.images import ImageConverter
+from sphinx_exercise.nodes import exercise_latex_number_reference
 from sphinx_jupyterbook_latex.nodes import RootHeader
 from sphinx_proof.nodes import proof_node
 
@@ -47,7 +48,9 @@ class Unfolded(SphinxPostTransform):
         for image in list(self.document.findall(nodes.image)):
             words = self.description(image)
             if words:
-                image.replace_self(nodes.figure("", image.deepcopy(), nodes.caption("", words), align="center"))
+                still = image.deepcopy()
+                still["height"] = "18cm"
+                image.replace_self(nodes.figure("", still, nodes.caption("", words), align="center"))
 
     def description(self, image):
         path = Path(self.app.srcdir, image["uri"])
@@ -74,29 +77,47 @@ class WithoutScreen(SphinxPostTransform):
                 link.parent.replace(link, link.children)
 
 
+class ExercisesElsewhere(SphinxPostTransform):
+    """An exercise of another chapter has its number too: sphinx_exercise sees to those of the same chapter."""
+
+    formats = ("latex",)
+    default_priority = 165
+
+    def run(self):
+        for link in list(self.document.findall(addnodes.number_reference)):
+            page, _, label = link.get("refuri", "").removeprefix("%").partition("#")
+            number = self.env.toc_fignumbers.get(page, {}).get("exercise", {}).get(label)
+            if number:
+                words = self.config.numfig_format["exercise"] % ".".join(map(str, number))
+                link.replace_self(exercise_latex_number_reference("", "", nodes.Text(words), refid=label))
+
+
 class Tables(SphinxPostTransform):
-    """A long table may break between pages, and those of names share out the width."""
+    """The long tables of these pages may break between pages, and their columns share the width as said here."""
 
     formats = ("latex",)
     default_priority = 170
-    widths: ClassVar = {2: (20, 80), 3: (12, 36, 52)}
+    widths: ClassVar = {"intro": (28, 42, 30), "symbols": (22, 48, 30), "theorems": (20, 80),
+                        "traceability": (10, 36, 54)}
 
     def run(self):
         for table in self.document.findall(nodes.table):
-            if sum(1 for _ in table.findall(nodes.row)) > 12:
-                table["classes"].append("longtable")
-            if any("vi-ref-table" in box["classes"] for box in _above(table, nodes.container)):
-                table["classes"].append("colwidths-given")
-                columns = list(table.findall(nodes.colspec))
-                for column, width in zip(columns, self.widths[len(columns)], strict=True):
+            page = next(_above(table, addnodes.start_of_file), {"docname": self.config.master_doc})["docname"]
+            columns = list(table.findall(nodes.colspec))
+            if len(self.widths.get(page, ())) == len(columns):
+                table["classes"] += ["longtable", "colwidths-given"]
+                for column, width in zip(columns, self.widths[page], strict=True):
                     column["colwidth"] = width
+            if page == "traceability":
+                for gap in list(table.findall(lambda node: isinstance(node, nodes.Text) and node.isspace())):
+                    gap.parent.replace(gap, _tex(r"\newline"))                   # a name a line
 
 
 class Headings(SphinxPostTransform):
     """The first page is a chapter without a number, and so are those that have none on the screen."""
 
     formats = ("latex",)
-    default_priority = 710                   # after the parts have been made
+    default_priority = 760                   # after the parts have been made and the bibliography moved to the end
 
     def run(self):
         first = next(self.document.findall(nodes.section))
@@ -110,7 +131,7 @@ class Headings(SphinxPostTransform):
             part = next(above for above in _above(plain, nodes.section) if above["docname"] not in self.env.all_docs)
             part.parent.insert(part.parent.index(part), _tex(r"\setcounter{secnumdepth}{-2}"))
         for page in list(self.document.findall(addnodes.start_of_file)):
-            if page.astext().strip() == page[0][0].astext():          # its bibliography has moved to the end of the book
+            if page.astext().strip() == page[0][0].astext():        # that of the bibliography
                 page.parent.remove(page)
 
 
@@ -141,7 +162,7 @@ def numbers_as_latex_counts(app, _):
 
 
 def setup(app):
-    for transform in (SvgToPdf, Unfolded, WithoutScreen, Tables, Headings):
+    for transform in (SvgToPdf, Unfolded, WithoutScreen, ExercisesElsewhere, Tables, Headings):
         app.add_post_transform(transform)
     app.connect("config-inited", preamble)
     app.connect("builder-inited", numbers_as_on_the_screen, priority=900)    # after sphinx_jupyterbook_latex
