@@ -102,7 +102,7 @@ class Tables(SphinxPostTransform):
 
     def run(self):
         for table in self.document.findall(nodes.table):
-            page = next(_above(table, addnodes.start_of_file), {"docname": self.config.master_doc})["docname"]
+            page = self.env.path2doc(list(_above(table, nodes.document))[-1]["source"])
             columns = list(table.findall(nodes.colspec))
             if len(self.widths.get(page, ())) == len(columns):
                 table["classes"] += ["longtable", "colwidths-given"]
