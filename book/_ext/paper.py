@@ -34,7 +34,7 @@ class SvgToPdf(ImageConverter):
 
 
 class Unfolded(SphinxPostTransform):
-    """A dropdown is indented, a proof has no box, and a picture that says what it shows has that as its caption."""
+    """A dropdown is indented, a proof has no box, and a picture that says what it shows has its words below."""
 
     formats = ("latex",)
     default_priority = 150                   # while pictures are still files of their own
@@ -50,7 +50,8 @@ class Unfolded(SphinxPostTransform):
             if words:
                 still = image.deepcopy()
                 still["height"] = "18cm"
-                image.replace_self(nodes.figure("", still, nodes.caption("", words), align="center"))
+                begin, end = _tex(r"\begin{figure}[htbp]\centering\small"), _tex(r"\end{figure}")
+                image.replace_self([begin, still, nodes.paragraph("", words), end])   # no number: it has none there
 
     def description(self, image):
         path = Path(self.app.srcdir, image["uri"])
@@ -101,13 +102,15 @@ class Tables(SphinxPostTransform):
                         "traceability": (10, 36, 54)}
 
     def run(self):
-        for table in self.document.findall(nodes.table):
+        for table in list(self.document.findall(nodes.table)):
             page = self.env.path2doc(list(_above(table, nodes.document))[-1]["source"])
             columns = list(table.findall(nodes.colspec))
             if len(self.widths.get(page, ())) == len(columns):
                 table["classes"] += ["longtable", "colwidths-given"]
                 for column, width in zip(columns, self.widths[page], strict=True):
                     column["colwidth"] = width
+                before = table.parent.index(table) - 1
+                table.parent.insert(before, _tex(r"\needspace{6\baselineskip}"))
             if page == "traceability":
                 for gap in list(table.findall(lambda node: isinstance(node, nodes.Text) and node.isspace())):
                     gap.parent.replace(gap, _tex(r"\newline"))                   # a name a line
