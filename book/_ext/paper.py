@@ -44,7 +44,14 @@ class Unfolded(SphinxPostTransform):
             if box.get("design_component") == "dropdown":
                 box["classes"].append("vi-ref-dropdown")
         for proof in list(self.document.findall(proof_node)):
-            proof.replace_self(nodes.container("", *proof.children))
+            first = proof[0][0]
+            if isinstance(first[0], nodes.Text):
+                word, _, rest = first[0].partition(" ")
+                first.replace(first[0], [nodes.emphasis("", word), nodes.Text(" " + rest)])
+            proof.replace_self(proof[0].children)
+        for line in list(self.document.findall(nodes.paragraph)):
+            if "vi-ref-note" in line["classes"]:
+                line.replace_self(nodes.container("", line.deepcopy(), classes=["vi-ref-note"]))
         for image in list(self.document.findall(nodes.image)):
             words = self.description(image)
             if words:
