@@ -9,6 +9,7 @@ from docutils import nodes
 from PIL import Image
 from sphinx import addnodes
 from sphinx.builders.latex import LaTeXBuilder
+from sphinx.errors import ExtensionError
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.transforms.post_transforms.images import ImageConverter
 from sphinx_exercise.nodes import exercise_latex_number_reference
@@ -26,7 +27,9 @@ class SvgToPdf(ImageConverter):
     conversion_rules: ClassVar = [("image/svg+xml", "application/pdf")]
 
     def is_available(self):
-        return shutil.which("rsvg-convert") is not None
+        if shutil.which("rsvg-convert") is None:
+            raise ExtensionError("rsvg-convert is missing: README.md says what a PDF of the book needs")
+        return True
 
     def convert(self, _from, _to):
         subprocess.run(["rsvg-convert", "--format=pdf", f"--output={_to}", _from], check=True)
