@@ -108,7 +108,7 @@ class Tables(SphinxPostTransform):
 
     formats = ("latex",)
     default_priority = 170
-    widths: ClassVar = {"intro": (28, 42, 30), "symbols": (22, 48, 30), "theorems": (20, 80),
+    widths: ClassVar = {"intro": (28, 42, 30), "symbols": (17, 36, 27, 20), "theorems": (20, 80),
                         "traceability": (10, 36, 54)}
 
     def run(self):
