@@ -123,6 +123,13 @@ def test_every_source_is_cited_and_every_citation_has_a_source():
     assert len(sources) > 20 and set(sources) == cited
 
 
+def test_no_line_of_the_text_is_lost_as_a_comment():
+    """A line that starts with a per cent sign is one to MyST, and takes its formulas with it."""
+    for page, text in PAGES.items():
+        prose = re.sub(r"^```\{code-cell\}.*?^```$", "", text, flags=re.M | re.S)
+        assert not re.findall(r"^\s*%.*", prose, re.M), page
+
+
 def test_exercises_are_solved():
     for page, text in PAGES.items():
         given = re.findall(r"^:label: (ex-[\w-]+)$", text, re.M)

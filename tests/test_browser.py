@@ -163,7 +163,7 @@ def test_pages_are_found(built):
 def test_players_and_folded_solutions_are_where_the_checks_look(built):
     html = "".join((HTML / page).read_text(encoding="utf-8") for page in PAGES if "/" not in page)
     text = "".join(page.read_text(encoding="utf-8") for page in sorted((HTML / "_sources").glob("*.md")))
-    assert html.count('<div class="animation">') == text.count("HTML(plots.player(") > 0
+    assert html.count('<div class="animation">') == text.count("\nplots.player(") > 0
     assert html.count('class="solution dropdown admonition"') == text.count("{solution-start}") > 0
 
 
