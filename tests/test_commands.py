@@ -28,6 +28,8 @@ PROGRAMS = ("python -m ", "python3 -m ", "pip install ", "jupyter-book ", "compa
 #: Of the package's own programs, by what follows ``python -m``.
 PARSERS = {"vi_ref gradients": __main__.gradients_parser, "vi_ref compare": command.parser,
            "vi_ref fit": __main__.parser, "vi_ref.vectors.generate": generate.parser, "vi_ref": __main__.parser}
+#: Run by tests/test_paper.py where TeX is installed, on a book of two pages.
+PDF = "jupyter-book build book --builder pdflatex"
 
 
 def blocks(text):
@@ -62,6 +64,8 @@ def fault(said):
         unknown = set(wanted) - set(EXTRAS["options.extras_require"])
         return f"no extra {unknown}" if unknown else None
     if said in ("python -m venv .venv", "python -m pytest"):
+        return None
+    if said == PDF:
         return None
     if words[0] == "jupyter-book":
         return None if f'jupyter-book" {shlex.join(words[1:])} > ' in CI else "not the command of .ci/run"
@@ -102,6 +106,11 @@ NOT_RUN = {
     "python -m vi_ref compare --speed": 'tests/test_compare.py: main(["compare", "--speed"',
     "python -m vi_ref compare factorization": 'tests/test_compare_factorization.py: main(["compare", "factorization"',
 }
+
+
+def test_the_command_of_the_pdf_is_the_one_that_is_tried():
+    tried = (ROOT / "tests" / "test_paper.py").read_text(encoding="utf-8")
+    assert '"build", BOOK, "--builder", "pdflatex"' in tried and any(said == PDF for _, said in GIVEN)
 
 
 def test_every_command_is_taken():
