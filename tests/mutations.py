@@ -1961,6 +1961,8 @@ MUTATIONS = [
     ("vi_ref/study.py", "self.rows += len(log_theta)", "self.rows += 1", "tests/test_study.py::test_the_cost_counts_rows_given_to_the_model"),
     ("vi_ref/study.py", "self.asked.add(name)", "pass", "tests/test_study.py::test_what_is_asked_of_the_model_is_noted"),
     ("vi_ref/study.py", "min(rows[label][\"seconds\"]", "max(rows[label][\"seconds\"]", "tests/test_study.py::test_times_are_the_least_of_each_in_those_of_the_full_gradient"),
+    ("vi_ref/plots.py", "len(frames) // 2, len", "0, len", "tests/test_plots.py::test_a_player_gives_paper_its_first_middle_and_last_frame_with_its_description"),
+    ("vi_ref/plots.py", "\"Description\": self.alt", "\"Description\": \"\"", "tests/test_plots.py::test_a_player_gives_paper_its_first_middle_and_last_frame_with_its_description"),
     ("vi_ref/study_plots.py", "for point in (start, optimum)]", "for point in (optimum, start)]", "tests/test_study_plots.py::test_the_map_shows_what_is_asked_the_variance_at_both_ends_and_the_cost"),
     ("vi_ref/study_plots.py", "1 + list(_ASKED).index(function)", "list(_ASKED).index(function)", "tests/test_study_plots.py::test_the_map_shows_what_is_asked_the_variance_at_both_ends_and_the_cost"),
     ("vi_ref/study.py", "\"reparameterized\": pathwise - score", "\"reparameterized\": pathwise + score", "tests/test_study.py::test_one_sample_gradients_average_to_the_gradient_estimators"),

@@ -180,14 +180,14 @@ def test_the_index_leads_to_the_first_chapter(browser, built):
     from selenium.webdriver.support.wait import WebDriverWait
 
     show(browser, HTML / "index.html")
-    WebDriverWait(browser, SECONDS).until(lambda b: b.current_url == (HTML / "intro.html").as_uri())
+    assert WebDriverWait(browser, SECONDS).until(lambda b: b.current_url == (HTML / "intro.html").as_uri())
 
 
 def test_a_search_finds_the_chapter(browser, built):
     from selenium.webdriver.support.wait import WebDriverWait
 
     show(browser, HTML / "search.html", "?q=implicit")
-    WebDriverWait(browser, SECONDS).until(
+    assert WebDriverWait(browser, SECONDS).until(
         lambda b: b.find_elements("css selector", '#search-results a[href^="implicit.html"]'))
 
 
