@@ -186,6 +186,7 @@ def test_glue_goes_and_what_else_the_lines_do_stays():
             "if x:\n    y = 2\n    glue('y', y)")
     assert without_glue(code) == "%config X\nx = 1\nif x:\n    y = 2"
     assert without_glue("from myst_nb import glue\nglue('x', 1)") == ""
+    assert without_glue("# for the text alone\nglue('x', 1)") == ""
 
 
 @pytest.mark.parametrize("tex, plain", [
