@@ -323,7 +323,7 @@ def check(precision: str, n: int, pool: Pool) -> bool:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of the command, of which the module's docstring has two."""
+    """The options of the command."""
     p = argparse.ArgumentParser(prog="python -m vi_ref.vectors.generate", description=__doc__.split("\n")[0])
     which = p.add_mutually_exclusive_group(required=True)
     which.add_argument("--check", type=int, metavar="N", help="recompute N rows of each file and compare")
